@@ -1,0 +1,20 @@
+"""The routes of this service, one file a resource."""
+
+from fastapi import APIRouter
+
+from app.api.routes import (
+    health,
+    root,
+)
+from app.core.settings import CoreSettings
+
+
+def create_router(settings: CoreSettings) -> APIRouter:
+    """Return all routes. Those of your own go behind `API_PREFIX`."""
+    api = APIRouter(prefix=settings.api_prefix)
+
+    router = APIRouter()
+    router.include_router(root.router)
+    router.include_router(health.router)
+    router.include_router(api)
+    return router

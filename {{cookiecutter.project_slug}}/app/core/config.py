@@ -1,0 +1,78 @@
+"""The settings of this service: those of every pick, read from the environment and `.env`."""
+
+import sys
+from functools import lru_cache
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.settings import CoreSettings, describe
+from app.middleware import (
+    # {% if cookiecutter.use_api_key %}
+    api_key,
+    # {% endif %}
+    body_limit,
+    # {% if cookiecutter.use_cors %}
+    cors,
+    # {% endif %}
+    # {% if cookiecutter.use_example_middleware %}
+    example,
+    # {% endif %}
+    # {% if cookiecutter.use_gzip %}
+    gzip,
+    # {% endif %}
+    # {% if cookiecutter.use_security_headers %}
+    security_headers,
+    # {% endif %}
+    # {% if cookiecutter.use_trusted_host %}
+    trusted_host,
+    # {% endif %}
+)
+
+
+class Settings(
+    # {% if cookiecutter.use_api_key %}
+    api_key.APIKeySettings,
+    # {% endif %}
+    body_limit.BodyLimitSettings,
+    # {% if cookiecutter.use_cors %}
+    cors.CORSSettings,
+    # {% endif %}
+    # {% if cookiecutter.use_example_middleware %}
+    example.ExampleSettings,
+    # {% endif %}
+    # {% if cookiecutter.use_gzip %}
+    gzip.GZipSettings,
+    # {% endif %}
+    # {% if cookiecutter.use_security_headers %}
+    security_headers.SecurityHeadersSettings,
+    # {% endif %}
+    # {% if cookiecutter.use_trusted_host %}
+    trusted_host.TrustedHostSettings,
+    # {% endif %}
+    CoreSettings,
+    BaseSettings,
+):
+    """Every field is an environment variable of the same name in upper case."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """Read the settings once.
+
+    Ends the process with status 3 when one is missing or unsafe, after a line for each that says
+    what to do. Three is uvicorn's own status for an application that cannot start: with
+    `--workers` it then stops, where any other would be respawned for ever.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        print("The settings are not usable:", *describe(error), sep="\n  ", file=sys.stderr)
+        raise SystemExit(3) from None

@@ -1,0 +1,65 @@
+"""Log records: JSON in production, lines for people while DEBUG is on."""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from app.core.settings import CoreSettings
+
+context: ContextVar[Mapping[str, str]] = ContextVar("context", default=MappingProxyType({}))
+"""Fields that every record of the current task carries. Set a new mapping; do not change one."""
+
+# `color_message` is uvicorn's: its message once more, with escape codes.
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+_encode = json.JSONEncoder(default=str).encode
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {**context.get(), **extra}
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the context, `extra`, the exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return _encode(entry)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people, then the traceback. No value can start a line of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
+        line = f"{time} {record.levelname:<8} {record.name}: {record.getMessage()}{fields}"
+        line = line.translate(_CONTROL)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure_logging(settings: CoreSettings) -> None:
+    """Send all records, uvicorn's too, to standard output in the format that `settings` ask for."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(TextFormatter() if settings.debug else JSONFormatter())
+    logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    for name in ("uvicorn", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True

@@ -1,0 +1,8 @@
+"""What a server imports: `app.main:app`, with the settings of the environment."""
+
+from app.core.config import get_settings
+from app.core.logging import configure_logging
+from app.factory import create_app
+
+configure_logging(get_settings())
+app = create_app()

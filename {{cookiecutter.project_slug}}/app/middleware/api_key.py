@@ -1,0 +1,130 @@
+"""Every path but the public ones asks for an API key."""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.errors import error_response
+from app.core.paths import LIVENESS, READINESS, route_path
+from app.core.settings import PLACEHOLDER, CoreSettings, SecretList, StringList
+
+PUBLIC_PATHS = ["/", "/docs", "/redoc", "/openapi.json", LIVENESS, READINESS]
+
+
+class APIKeySettings(CoreSettings):
+    """Who may call.
+
+    `API_KEY_ENABLED` (true). `API_KEYS` (or `API_KEY`): the keys; several while one is replaced.
+    `API_KEY_PUBLIC_PATHS` (`/`, docs and health): answered without a key, with all below them.
+    """
+
+    api_key_enabled: bool = True
+    api_keys: SecretList = Field(
+        default=[], validate_default=True, validation_alias=AliasChoices("api_keys", "api_key")
+    )
+    api_key_public_paths: StringList = PUBLIC_PATHS
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_api_keys(cls, keys: list[SecretStr], info: ValidationInfo) -> list[SecretStr]:
+        remedy = 'make one with python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        if not info.data.get("api_key_enabled"):
+            return keys
+        if not keys:
+            raise ValueError(f"set at least one key, or API_KEY_ENABLED=false; {remedy}")
+        values = [key.get_secret_value() for key in keys]
+        if PLACEHOLDER in values and not info.data.get("debug"):
+            raise ValueError(f"still has the placeholder of .env.example; {remedy}")
+        if not all(value.isascii() and value.isprintable() and value.strip() for value in values):
+            raise ValueError(f"a header carries printable ASCII only; {remedy}")
+        return keys
+
+
+class APIKeyMiddleware:
+    """Answer 401 to a request or WebSocket handshake whose `X-API-Key` is none of `keys`.
+
+    `public_paths` and all below them need no key; `/` stands for itself alone.
+    Source: RFC 9110, section 15.5.2; https://spec.openapis.org/oas/v3.1.0#security-scheme-object
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, keys: Sequence[SecretStr], public_paths: Collection[str]
+    ) -> None:
+        self.app = app
+        self.salt = os.urandom(32)
+        self.digests = frozenset(self.digest(key.get_secret_value().encode()) for key in keys)
+        self.is_public = _matcher(public_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] not in ("http", "websocket")
+            or self.has_key(scope)
+            or self.is_public(route_path(scope))
+        ):
+            await self.app(scope, receive, send)
+        else:
+            headers = {"WWW-Authenticate": "APIKey"}
+            await error_response(401, "Invalid API key", headers=headers)(scope, receive, send)
+
+    def digest(self, key: bytes) -> bytes:
+        # Under a salt that nobody knows, how a digest compares tells nothing about the keys: one
+        # look-up takes the same time for all of them, and for any number.
+        return blake2b(key, key=self.salt).digest()
+
+    def has_key(self, scope: Scope) -> bool:
+        values = [value for name, value in scope["headers"] if name == b"x-api-key"]
+        return len(values) == 1 and self.digest(values[0]) in self.digests
+
+
+def layer(settings: APIKeySettings) -> Middleware | None:
+    """Ask for a key, unless `API_KEY_ENABLED` is false."""
+    if not settings.api_key_enabled:
+        return None
+    return Middleware(
+        APIKeyMiddleware, keys=settings.api_keys, public_paths=settings.api_key_public_paths
+    )
+
+
+def document(app: FastAPI, settings: APIKeySettings) -> None:
+    """Declare the key in OpenAPI, so that `/docs` has Authorize.
+
+    Source: https://fastapi.tiangolo.com/how-to/extending-openapi/
+    """
+    is_public = _matcher(settings.api_key_public_paths)
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = generate()
+        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["APIKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+        for path, operations in schema["paths"].items():
+            if not is_public(path):
+                for operation in operations.values():
+                    others = operation.get("security", [{}])
+                    operation["security"] = [{**other, "APIKey": []} for other in others]
+        return schema
+
+    if settings.api_key_enabled:
+        app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _matcher(public_paths: Collection[str]) -> Callable[[str], bool]:
+    public = frozenset(path.rstrip("/") or "/" for path in public_paths)
+    depth = max((path.count("/") for path in public), default=0)
+
+    def is_public(path: str) -> bool:
+        if path in public:
+            return True
+        if "/." in path or "//" in path:
+            return False
+        # Only as many segments as the longest public path has, however long this one is.
+        parts = path.split("/", depth + 1)[: depth + 1]
+        return any("/".join(parts[:end]) in public for end in range(2, len(parts) + 1))
+
+    return is_public

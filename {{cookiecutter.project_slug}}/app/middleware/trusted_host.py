@@ -1,0 +1,75 @@
+"""The Host header must name this service."""
+
+import re
+from collections.abc import Collection
+
+from pydantic import Field, ValidationInfo, field_validator
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.errors import error_response
+from app.core.paths import LIVENESS, route_path
+from app.core.settings import CoreSettings, StringList
+
+_parse_host = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?").fullmatch
+_is_pattern = re.compile(r"\*|(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.IGNORECASE).fullmatch
+
+
+class TrustedHostSettings(CoreSettings):
+    """`ALLOWED_HOSTS`: host names without a port, `*.example.com` for subdomains, `*` for any.
+
+    Required where `DEBUG` is off; not looked at where it is on.
+    """
+
+    allowed_hosts: StringList = Field(default=[], validate_default=True)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: list[str], info: ValidationInfo) -> list[str]:
+        if not hosts and not info.data.get("debug"):
+            raise ValueError("name the hosts that clients reach this service by: api.example.com")
+        if not all(_is_pattern(host) for host in hosts):
+            raise ValueError("a host has no scheme, port or path: api.example.com, *.example.com")
+        return hosts
+
+
+class TrustedHostMiddleware:
+    """Answer 400 to a request whose Host header matches none of `allowed_hosts`.
+
+    `exempt_paths` answer any host. Ours rather than Starlette's for the shape of the answer, and
+    because it never redirects to `www.`. Source: RFC 9110, section 7.2.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: Collection[str], exempt_paths: Collection[str]
+    ) -> None:
+        self.app = app
+        patterns = [host.lower() for host in allowed_hosts]
+        self.hosts = frozenset(host for host in patterns if not host.startswith("*"))
+        self.suffixes = tuple(host[1:] for host in patterns if host.startswith("*"))
+        self.exempt_paths = frozenset(exempt_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] not in ("http", "websocket")
+            or self.is_trusted(scope)
+            or route_path(scope) in self.exempt_paths
+        ):
+            await self.app(scope, receive, send)
+        else:
+            await error_response(400, "Invalid host header")(scope, receive, send)
+
+    def is_trusted(self, scope: Scope) -> bool:
+        values = [value for name, value in scope["headers"] if name == b"host"]
+        match = _parse_host(values[0].decode("latin-1").lower()) if len(values) == 1 else None
+        return match is not None and (match[1] in self.hosts or match[1].endswith(self.suffixes))
+
+
+def layer(settings: TrustedHostSettings) -> Middleware | None:
+    """Refuse other hosts than `ALLOWED_HOSTS`, except while `DEBUG` is on."""
+    if settings.debug or "*" in settings.allowed_hosts:
+        return None
+    # A health probe calls the address of a container, not its name.
+    return Middleware(
+        TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, exempt_paths=[LIVENESS]
+    )
