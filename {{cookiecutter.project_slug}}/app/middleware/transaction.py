@@ -99,8 +99,7 @@ class TransactionMiddleware:
             if session is not None:
                 if answered and (writes_after or _is_pending(session)) and session.in_transaction():
                     logger.warning(LOST, scope["method"], route_path(scope))
-                with CancelScope(shield=True):
-                    await _close(session)
+                await _close(session)
         if failure is None:
             return
         if answered or not isinstance(failure, PoolTimeout):
@@ -123,12 +122,16 @@ async def _end(session: AsyncSession, status: int) -> None:
 
 
 async def _close(session: AsyncSession) -> None:
-    try:
-        # Before `close`, which alone would hand back a connection with a commit half done.
-        await session.rollback()
-    except SQLAlchemyError:
-        logger.warning("the connection was lost before the rollback", exc_info=True)
-    await session.close()
+    # Without a transaction it holds no connection, and there is nothing to close.
+    if session.in_transaction():
+        # A request that is cancelled gives its connection back like any other.
+        with CancelScope(shield=True):
+            try:
+                # Before `close`, which alone would give it back with a commit half done.
+                await session.rollback()
+            except SQLAlchemyError:
+                logger.warning("the connection was lost before the rollback", exc_info=True)
+            await session.close()
 
 
 def _is_pending(session: AsyncSession) -> bool:
