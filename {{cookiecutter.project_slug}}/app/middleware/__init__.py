@@ -64,14 +64,14 @@ def stack(settings: Settings) -> list[Middleware]:
         trusted_host.layer(settings),
         # {% endif %}
         body_limit.layer(settings),
+        # {% if cookiecutter.use_example_middleware %}
+        *example.layers(settings),
+        # {% endif %}
         # {% if cookiecutter.use_gzip %}
         gzip.layer(settings),
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         api_key.layer(settings),
-        # {% endif %}
-        # {% if cookiecutter.use_example_middleware %}
-        *example.layers(settings),
         # {% endif %}
         # {% if cookiecutter.database != "none" %}
         transaction.layer(),
