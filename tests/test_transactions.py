@@ -180,7 +180,7 @@ def ask(
 ) -> tuple[int, bytes]:
     """Send one request over a connection, and return status and body of its answer."""
     headers = {"Content-Type": "application/json"}
-    connection.request(method, path, body and json.dumps(body), headers)
+    connection.request(method, path, json.dumps(body), headers)
     response = connection.getresponse()
     return response.status, response.read()
 
