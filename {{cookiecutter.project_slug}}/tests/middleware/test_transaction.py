@@ -10,8 +10,8 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
-from sqlalchemy import insert, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import event, insert, select, text
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -309,7 +309,10 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
         assert connections(app) == 0
 
 
-def test_nothing_can_answer_after_a_commit_that_failed(app: FastAPI, sql: Sql) -> None:
+@pytest.mark.parametrize("consequence", [None, RuntimeError("response already started")])
+def test_nothing_can_answer_after_a_commit_that_failed(
+    app: FastAPI, sql: Sql, consequence: Exception | None
+) -> None:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -318,13 +321,15 @@ def test_nothing_can_answer_after_a_commit_that_failed(app: FastAPI, sql: Sql) -
     async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
         session = Request(scope).state.db
         session.add_all([item(), item()])
-        for _ in range(2):
-            with pytest.raises(SQLAlchemyError):
-                await Response("all is well")(scope, receive, send)
+        for status in (200, 500):
+            with pytest.raises(IntegrityError):
+                await Response(status_code=status)(scope, receive, send)
+        if consequence:
+            raise consequence
 
     async def run() -> None:
         async with running(app):
-            with pytest.raises(SQLAlchemyError):
+            with pytest.raises(IntegrityError):
                 await call(TransactionMiddleware(stubborn), "/", send, app=app)
 
     asyncio.run(run())
@@ -333,18 +338,24 @@ def test_nothing_can_answer_after_a_commit_that_failed(app: FastAPI, sql: Sql) -
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_cancelled_inside_a_query(bare: FastAPI, sql: Sql, native: bool) -> None:
+@pytest.mark.parametrize("in_query", [True, False])
+def test_cancelled(bare: FastAPI, sql: Sql, native: bool, in_query: bool) -> None:
     inside = asyncio.Event()
+    made: list[object] = []
 
     @bare.post("/slow")
     async def slow(session: DbSession) -> None:
         session.add(item())
         await session.flush()
         inside.set()
-        await session.execute(text(SLOW))
+        if in_query:
+            await session.execute(text(SLOW))
+        else:
+            await anyio.sleep_forever()
 
     async def run() -> None:
         async with running(bare):
+            event.listen(bare.state.engine.sync_engine, "connect", lambda *c: made.append(c))
             # More often than the pool has connections.
             for _ in range(3):
                 inside.clear()
@@ -362,6 +373,8 @@ def test_cancelled_inside_a_query(bare: FastAPI, sql: Sql, native: bool) -> None
             assert await call(bare, "/write/next") == 200
 
     asyncio.run(run())
+    # A query that was given up takes its connection with it; nothing else does.
+    assert in_query or len(made) <= 1
     assert sql(NAMES) == [("next",)]
 
 

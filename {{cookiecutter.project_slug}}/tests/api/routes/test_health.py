@@ -50,8 +50,8 @@ def test_it_is_not_ready_while_something_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(health, "TIMEOUT", 0.01)
-    app.state.checks = checks
     client = make_client(app)
+    app.state.checks = checks
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == message
