@@ -23,6 +23,27 @@ PLACEHOLDER = "change-me"
 # tojson writes an apostrophe as \u0027, so that no answer can end this literal.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 
+DATABASE = """
+    app/api/dependencies.py
+    app/api/routes/items.py
+    app/db/__init__.py
+    app/db/base.py
+    app/db/errors.py
+    app/db/models.py
+    app/db/schema.py
+    app/db/sessions.py
+    app/db/settings.py
+    app/middleware/transaction.py
+    migrations/env.py
+    migrations/script.py.mako
+    migrations/versions/items_0001.py
+    tests/api/routes/test_items.py
+    tests/databases/shared.py
+    tests/db/test_base.py
+    tests/db/test_schema.py
+    tests/middleware/test_transaction.py
+""".split()
+
 Answers = dict[str, object]
 
 
@@ -36,10 +57,18 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
         (answers["use_example_middleware"] is True, middleware("example")),
+        (answers["database"] != "none", DATABASE),
+        (answers["database"] == "sqlite", database("sqlite")),
+        (answers["database"] == "postgresql", database("postgresql")),
         (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
         (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
         (answers["ci"] == "gitlab", [".gitlab-ci.yml"]),
     ]
+
+
+def database(name: str) -> list[str]:
+    """Return the files of the database `name`."""
+    return [f"app/db/{name}.py", f"tests/databases/{name}.py", f"tests/db/test_{name}.py"]
 
 
 def middleware(name: str) -> list[str]:

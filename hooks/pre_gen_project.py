@@ -23,7 +23,7 @@ BOOLEANS = (
 )
 CHOICES = {
     "jwt": ("none",),
-    "database": ("none",),
+    "database": ("none", "sqlite", "postgresql"),
     "background_tasks": ("none",),
     "ci": ("github", "gitlab", "none"),
 }

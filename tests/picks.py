@@ -23,7 +23,7 @@ QUESTIONS: dict[str, Answer | list[str]] = {
     "use_gzip": True,
     "use_api_key": False,
     "jwt": ["none"],
-    "database": ["none"],
+    "database": ["none", "sqlite", "postgresql"],
     "use_websocket": False,
     "background_tasks": ["none"],
     "use_example_middleware": False,
@@ -48,6 +48,12 @@ class Owned:
 def middleware(name: str) -> frozenset[str]:
     """Return the files of a middleware."""
     return frozenset({f"app/middleware/{name}.py", f"tests/middleware/test_{name}.py"})
+
+
+def database(name: str) -> frozenset[str]:
+    """Return the files of a database."""
+    files = {f"app/db/{name}.py", f"tests/databases/{name}.py", f"tests/db/test_{name}.py"}
+    return frozenset(files)
 
 
 OWNED = [
@@ -88,6 +94,35 @@ OWNED = [
         middleware("example"),
         ("example.layer", "ExampleSettings", "EXAMPLE_HEADER", "X-Example"),
     ),
+    Owned(
+        "database",
+        ("sqlite", "postgresql"),
+        frozenset(
+            """
+            app/api/dependencies.py
+            app/api/routes/items.py
+            app/db/__init__.py
+            app/db/base.py
+            app/db/errors.py
+            app/db/models.py
+            app/db/schema.py
+            app/db/sessions.py
+            app/db/settings.py
+            app/middleware/transaction.py
+            migrations/env.py
+            migrations/script.py.mako
+            migrations/versions/items_0001.py
+            tests/api/routes/test_items.py
+            tests/databases/shared.py
+            tests/db/test_base.py
+            tests/db/test_schema.py
+            tests/middleware/test_transaction.py
+            """.split()
+        ),
+        ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
+    ),
+    Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
+    Owned("database", ("postgresql",), database("postgresql"), ("postgres", "psycopg")),
     Owned(
         "use_docker",
         (True,),

@@ -19,9 +19,11 @@ WIRING = frozenset(
     README.md
     app/api/__init__.py
     app/core/config.py
+    app/db/__init__.py
     app/factory.py
     app/middleware/__init__.py
     compose.yaml
+    migrations/env.py
     pyproject.toml
     tests/conftest.py
     """.split()

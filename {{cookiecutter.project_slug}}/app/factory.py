@@ -3,13 +3,18 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
 from app.api import create_router
 from app.core import errors
 from app.core.config import Settings, get_settings
+
+# {%- if cookiecutter.database != "none" +%}
+from app.db import sessions
+
+# {%- endif +%}
 from app.middleware import (
     # {% if cookiecutter.use_api_key %}
     api_key,
@@ -23,6 +28,21 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold what the service needs while it runs."""
+    resources = [
+        # {% if cookiecutter.database != "none" %}
+        sessions.serve,
+        # {% endif %}
+        announce,
+    ]
+    async with AsyncExitStack() as held:
+        for resource in resources:
+            await held.enter_async_context(resource(app))
+        yield
+
+
+@asynccontextmanager
+async def announce(app: FastAPI) -> AsyncIterator[None]:
+    """Log the layers, once all else is there."""
     layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
     logger.info("serving behind %s", " > ".join(layers))
     yield

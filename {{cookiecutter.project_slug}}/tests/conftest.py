@@ -31,8 +31,16 @@ HEADERS = {
     # {% endif %}
 }
 
+# {% if cookiecutter.database == "sqlite" %}
+pytest_plugins = ["tests.databases.shared", "tests.databases.sqlite"]
+
+# {% elif cookiecutter.database == "postgresql" %}pytest_plugins = ["tests.databases.shared", "tests.databases.postgresql"]
+
+# {% endif %}
 ENVIRONMENT = {
     "DEBUG": "false",
+    # {% if cookiecutter.database == "postgresql" %}    "DATABASE_URL": "postgresql://postgres@127.0.0.1/nowhere",
+    # {% endif %}
     # {% if cookiecutter.use_cors %}
     "BACKEND_CORS_ORIGINS": "https://app.example.com",
     # {% endif %}
@@ -163,6 +171,9 @@ def layers() -> list[str]:
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         "APIKeyMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.database != "none" %}
+        "TransactionMiddleware",
         # {% endif %}
     ]
 

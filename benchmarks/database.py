@@ -1,0 +1,156 @@
+#!/usr/bin/env -S uv run
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "aiosqlite", "alembic", "fastapi>=0.165", "psycopg[binary]", "pydantic-settings",
+#     "sqlalchemy[asyncio]>=2.1",
+# ]
+# ///
+"""What the transaction middleware costs: a read through it, against the same read by hand.
+
+Both routes are of one application, on one engine. "By hand" is what a route would do without the
+middleware: open a session in a block, read, commit. The two take turns, in process and without a
+server, so that what is compared is their own time; the medians of the rounds are printed, and
+their ratio, which should be at most 1.05.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+SERVICE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(SERVICE))
+
+
+def application(engine: Any) -> Any:
+    """Return an application with a route of each kind, and one that uses no database."""
+    from app.api.dependencies import DbSession
+    from app.api.routes.items import ItemOut
+    from app.db.models import Item
+    from app.db.sessions import create_sessions
+    from app.middleware import transaction
+    from fastapi import FastAPI
+
+    through = FastAPI(middleware=[transaction.layer()])
+    by_hand = FastAPI()
+    through.state.sessions = by_hand.state.sessions = create_sessions(engine)
+
+    @through.get("/item")
+    async def read(session: DbSession) -> ItemOut:
+        return ItemOut.model_validate(await session.get(Item, 1))
+
+    @by_hand.get("/item")
+    async def read_by_hand() -> ItemOut:
+        async with by_hand.state.sessions() as session:
+            item = ItemOut.model_validate(await session.get(Item, 1))
+            await session.commit()
+            return item
+
+    @through.get("/nothing")
+    @by_hand.get("/nothing")
+    async def nothing() -> bool:
+        return True
+
+    return through, by_hand
+
+
+async def request(app: Any, path: str) -> None:
+    """Ask for a path."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message.get("status", 200) == 200, message
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "root_path": "",
+        "query_string": b"",
+        "headers": [],
+    }
+    await app(scope, receive, send)
+
+
+async def seconds(app: Any, path: str, requests: int) -> float:
+    """Return the time that one request takes."""
+    started = perf_counter()
+    for _ in range(requests):
+        await request(app, path)
+    return (perf_counter() - started) / requests
+
+
+async def measure(engine: Any, rounds: int, requests: int) -> None:
+    """Let both take turns, and print what came out."""
+    from app.db.base import Base
+    from app.db.models import Item
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+        await connection.run_sync(Base.metadata.create_all)
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(Item(name="one", description=""))
+    through, by_hand = application(engine)
+    for path in ("/item", "/nothing"):
+        times: dict[str, list[float]] = {"through": [], "by hand": []}
+        for number in range(rounds + 1):
+            turns = [("through", through), ("by hand", by_hand)]
+            for name, app in turns if number % 2 else reversed(turns):
+                times[name].append(await seconds(app, path, requests))
+        # The first round warms up.
+        medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+        ratio = statistics.median(
+            a / b for a, b in zip(times["through"][1:], times["by hand"][1:], strict=True)
+        )
+        print(
+            f"{path:9} through {medians['through'] * 1e6:6.0f} us"
+            f"  by hand {medians['by hand'] * 1e6:6.0f} us  ratio {ratio:.3f}"
+        )
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+    await engine.dispose()
+
+
+def main() -> None:
+    """Measure on SQLite, and on PostgreSQL where a URL is given."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=40, help="how often the two take turns (40)")
+    parser.add_argument("--requests", type=int, default=100, help="how many a turn (100)")
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("TEST_DATABASE_URL"),
+        help="an empty database of a PostgreSQL server (TEST_DATABASE_URL)",
+    )
+    arguments = parser.parse_args()
+
+    from app.db import postgresql, sqlite
+    from pydantic import SecretStr
+
+    with tempfile.TemporaryDirectory() as directory:
+        url = SecretStr(f"sqlite:///{directory}/benchmark.db")
+        engine = sqlite.create_engine(sqlite.DatabaseSettings(database_url=url))
+        print("SQLite")
+        asyncio.run(measure(engine, arguments.rounds, arguments.requests))
+    if arguments.url:
+        url = SecretStr(arguments.url)
+        engine = postgresql.create_engine(postgresql.DatabaseSettings(database_url=url))
+        print("PostgreSQL")
+        asyncio.run(measure(engine, arguments.rounds, arguments.requests))
+
+
+if __name__ == "__main__":
+    main()
