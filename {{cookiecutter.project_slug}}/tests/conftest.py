@@ -251,7 +251,7 @@ def exchange() -> Callable[..., list[Message]]:
             sent.append(message)
 
         async def run() -> None:
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 await app(scope | changes, receive, send)
 
         anyio.run(run)
@@ -303,7 +303,8 @@ class Server(subprocess.Popen[str]):
         assert self.stdout
         for line in self.stdout:
             if "running on http" in (message := json.loads(line)["message"]):
-                return Client(base_url=message.split()[3], headers=HEADERS, trust_env=False)
+                url = message.split()[3]
+                return Client(base_url=url, headers=HEADERS, timeout=30, trust_env=False)
         raise AssertionError(f"uvicorn did not start: {self.communicate()}")
 
     def stop(self) -> list[dict[str, Any]]:
@@ -315,14 +316,14 @@ class Server(subprocess.Popen[str]):
 
 @pytest.fixture
 def serve(tmp_path: Path, environ: Callable[..., None]) -> Iterator[Callable[..., Server]]:
-    """Start a server, for ten seconds at most, with some variables changed."""
+    """Start a server, for a minute at most, with some variables changed."""
     with ExitStack() as stack:
 
         def start(target: str = "app.main:app", **changes: str) -> Server:
             environ(**changes)
             server = stack.enter_context(Server(target, tmp_path))
             stack.callback(server.kill)
-            limit = threading.Timer(10, server.kill)
+            limit = threading.Timer(60, server.kill)
             limit.start()
             stack.callback(limit.cancel)
             return server
