@@ -9,7 +9,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.api import create_router
-from app.core import errors
+from app.core import (
+    errors,
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    redis,
+    # {% endif %}
+)
 from app.core.config import Settings, get_settings
 from app.middleware import (
     # {% if cookiecutter.use_api_key %}
@@ -27,11 +32,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
     logger.info("serving behind %s", " > ".join(layers))
     yield
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    await redis.disconnect(app)
+    # {% endif %}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application from `settings`, or from the environment and `.env`."""
     settings = settings or get_settings()
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    client = redis.connect(settings)
+    # {% endif %}
     app = FastAPI(
         # {% if false %}
         title="My Service",
@@ -45,13 +56,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url="/docs" if settings.docs_enabled else None,
         redoc_url="/redoc" if settings.docs_enabled else None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
-        middleware=stack(settings),
+        middleware=stack(
+            settings,
+            # {% if cookiecutter.use_rate_limit %}
+            client,
+            # {% endif %}
+        ),
         exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
     )
     app.state.settings = settings
     app.state.checks = {}
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    redis.watch(app, client)
+    # {% endif %}
     app.router.default = errors.not_found
     app.include_router(create_router(settings))
     # {% if cookiecutter.use_api_key %}

@@ -31,13 +31,16 @@ def make_settings() -> Callable[..., Settings]:
     """Settings that are fit for production, with any of them changed."""
 
     def make(**changes: Any) -> Settings:
-        values = {
+        values: dict[str, Any] = {
             "debug": False,
             # {% if cookiecutter.use_api_key %}
             "api_keys": [HEADERS["X-API-Key"]],
             # {% endif %}
             # {% if cookiecutter.use_cors %}
             "backend_cors_origins": ["https://app.example.com"],
+            # {% endif %}
+            # {% if cookiecutter.use_rate_limit %}
+            "rate_limit": "1000000/minute",
             # {% endif %}
             # {% if cookiecutter.use_trusted_host %}
             "allowed_hosts": ["testserver"],
@@ -62,6 +65,32 @@ def make_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[...
             return stack.enter_context(client)
 
         yield make
+
+
+# {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+@pytest.fixture
+def redis_url() -> str:
+    """A real Redis. Skips where there is none, but fails where REQUIRE_SERVICES is set."""
+    import os
+
+    from redis import Redis, RedisError
+
+    url = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/0"
+    try:
+        with Redis.from_url(url, socket_connect_timeout=1) as client:
+            client.ping()
+    except RedisError as error:
+        if os.environ.get("REQUIRE_SERVICES"):
+            raise
+        pytest.skip(f"no Redis at TEST_REDIS_URL: {error}")
+    return url
+
+
+# {% endif %}
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio, as servers do."""
+    return "asyncio"
 
 
 @pytest.fixture

@@ -21,6 +21,9 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    rate_limit,
+    # {% endif %}
     # {% if cookiecutter.use_security_headers %}
     security_headers,
     # {% endif %}
@@ -43,6 +46,9 @@ class Settings(
     # {% endif %}
     # {% if cookiecutter.use_gzip %}
     gzip.GZipSettings,
+    # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    rate_limit.RateLimitSettings,
     # {% endif %}
     # {% if cookiecutter.use_security_headers %}
     security_headers.SecurityHeadersSettings,

@@ -1,0 +1,52 @@
+"""The connection to Redis, which lets several processes act as one."""
+
+from fastapi import FastAPI
+from pydantic import SecretStr, field_validator
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from app.core.settings import CoreSettings
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+class RedisSettings(CoreSettings):
+    """`REDIS_URL` (none): such as `redis://localhost:6379/0`, a database of this service alone.
+
+    Without it, what would be there is kept in memory: for one process, and until it ends.
+    """
+
+    redis_url: SecretStr | None = None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(SCHEMES):
+            raise ValueError("must start with redis://, rediss:// (TLS) or unix://")
+        return url
+
+
+def connect(settings: RedisSettings) -> Redis | None:
+    """Return the client that a process needs, or none without `REDIS_URL`.
+
+    It connects when it is first asked, and again after a connection was lost.
+    """
+    if settings.redis_url is None:
+        return None
+    # Once more, at once: a connection that idled may be gone. All else is for the caller to decide.
+    retry = Retry(NoBackoff(), 1)
+    return Redis.from_url(settings.redis_url.get_secret_value(), retry=retry)
+
+
+def watch(app: FastAPI, client: Redis | None) -> None:
+    """Keep the client at `app.state.redis`, and let readiness ask it."""
+    app.state.redis = client
+    if client:
+        app.state.checks["redis"] = client.ping
+
+
+async def disconnect(app: FastAPI) -> None:
+    """Close the connections."""
+    if app.state.redis:
+        await app.state.redis.aclose()
