@@ -1,6 +1,5 @@
-"""Builds the application."""
-
 # {% macro literal(text) %}# {% set quote = "'" if text.count('"') > text.count("'") else '"' %}{{ quote ~ text.replace("\\", "\\\\").replace(quote, "\\" ~ quote) ~ quote }}# {% endmacro %}
+"""Builds the application."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -37,7 +37,7 @@ LogLevel = Annotated[
 class CoreSettings(BaseModel):
     """What every service has.
 
-    `DEBUG` (false): readable logs, exception texts in a 500, relaxed host check. Never in production.
+    `DEBUG` (false): logs for people, exception texts in a 500. Never in production.
     `LOG_LEVEL` (INFO). `DOCS_ENABLED` (true): serve `/docs`, `/redoc` and `/openapi.json`.
     `API_PREFIX` (empty): before every route of `app/api` but `/` and health, such as `/api/v1`.
     """

@@ -11,6 +11,8 @@ every message on as it comes. Choose it for anything that each request goes thro
 Source: https://www.starlette.io/middleware/#pure-asgi-middleware
 """
 
+from functools import partial
+
 from pydantic import field_validator
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -22,7 +24,7 @@ from app.core.settings import CoreSettings
 
 
 class ExampleSettings(CoreSettings):
-    """`EXAMPLE_HEADER` (example): the value of `X-Example`."""
+    """`EXAMPLE_HEADER` (example): the value of the headers."""
 
     example_header: str = "example"
 
@@ -34,10 +36,12 @@ class ExampleSettings(CoreSettings):
         return value
 
 
-async def add_header(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    """Add `X-Example-Function` to every answer."""
+async def add_header(
+    request: Request, call_next: RequestResponseEndpoint, *, value: str
+) -> Response:
+    """Add `X-Example-Function: value` to every answer."""
     response = await call_next(request)
-    response.headers["X-Example-Function"] = request.app.state.settings.example_header
+    response.headers["X-Example-Function"] = value
     return response
 
 
@@ -64,6 +68,6 @@ class AddHeaderMiddleware:
 def layers(settings: ExampleSettings) -> list[Middleware]:
     """The same header, twice: keep the way that you need."""
     return [
-        Middleware(BaseHTTPMiddleware, dispatch=add_header),
+        Middleware(BaseHTTPMiddleware, dispatch=partial(add_header, value=settings.example_header)),
         Middleware(AddHeaderMiddleware, value=settings.example_header),
     ]
