@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -130,29 +130,36 @@ class RedisWindows:
                     return None
                 self.ask_at = monotonic() + PAUSE
             try:
-                is_open, elapsed, count, previous = await self.ask(key, limit)
+                window = await self.ask(key, limit)
             except (RedisError, OSError) as error:
-                # A line for each outage, not for each request.
-                if not self.is_down:
-                    logger.error("Redis does not answer, nothing is limited", exc_info=error)
-                self.is_down = True
-                self.ask_at = monotonic() + PAUSE
+                self.report_down(error)
                 return None
-            if self.is_down:
-                logger.warning("Redis answers again")
-                self.is_down = False
-        return _window(limit, bool(is_open), elapsed / 1000, count, previous)
+            self.report_up()
+            return window
 
-    async def ask(self, key: str, limit: Limit) -> Any:
+    async def ask(self, key: str, limit: Limit) -> Window:
         call = asyncio.ensure_future(
             self.script(keys=[f"rate-limit:{key}"], args=[limit.amount, limit.seconds * 1000])
         )
         for _ in range(TURNS):
             await asyncio.wait([call], timeout=TURN)
             if call.done():
-                return call.result()
+                is_open, elapsed, count, previous = call.result()
+                return _window(limit, bool(is_open), elapsed / 1000, count, previous)
         call.cancel()
         raise TimeoutError(f"no answer within {TURNS * TURN:.2f} s")
+
+    def report_down(self, error: Exception) -> None:
+        # A line for each outage, not for each request.
+        if not self.is_down:
+            logger.error("Redis does not answer, nothing is limited", exc_info=error)
+        self.is_down = True
+        self.ask_at = monotonic() + PAUSE
+
+    def report_up(self) -> None:
+        if self.is_down:
+            logger.warning("Redis answers again")
+        self.is_down = False
 
 
 def _window(limit: Limit, is_open: bool, elapsed: float, count: int, previous: int) -> Window:

@@ -73,9 +73,9 @@ class RateLimitMiddleware:
     ) -> None:
         self.app = app
         self.limit = limit
+        rules = [(path.rstrip("/") or "/", limit) for path, limit in path_limits.items()]
         # The longest first, which is the closest.
-        rules = sorted(path_limits.items(), key=lambda rule: len(rule[0]), reverse=True)
-        self.rules = [(path, path.rstrip("/") + "/", limit) for path, limit in rules]
+        self.rules = sorted(rules, key=lambda rule: len(rule[0]), reverse=True)
         self.exempt_paths = frozenset(exempt_paths)
         self.windows = windows
         self.is_required = is_required
@@ -104,8 +104,8 @@ class RateLimitMiddleware:
             await response(scope, receive, _with_headers(send, limit, window))
 
     def find_rule(self, path: str) -> tuple[str, Limit]:
-        for rule, below, limit in self.rules:
-            if path == rule or (below != "/" and path.startswith(below)):
+        for rule, limit in self.rules:
+            if path == rule or path.startswith(f"{rule}/"):
                 return rule, limit
         return "", self.limit
 
@@ -124,11 +124,15 @@ def layer(settings: RateLimitSettings, redis: Redis | None) -> Middleware:
 
 
 def _client(scope: Scope) -> str:
-    # A server on a Unix socket has no address: its clients are one.
+    # On a Unix socket there are no addresses: all clients are one.
     host: str = scope["client"][0] if scope.get("client") else ""
     if ":" not in host:
-        return host
-    address = IPv6Address(host)
+        return host[:64]
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        # A proxy may have passed on anything.
+        return host[:64]
     return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
 
 
