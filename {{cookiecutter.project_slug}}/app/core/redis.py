@@ -34,7 +34,7 @@ def connect(settings: RedisSettings) -> Redis | None:
 
     It connects when it is first asked, and again after a connection was lost.
     """
-    if settings.redis_url is None:
+    if not settings.redis_url:
         return None
     # Once more, at once: a connection that idled may be gone. All else is for the caller to decide.
     retry = Retry(NoBackoff(), 1)

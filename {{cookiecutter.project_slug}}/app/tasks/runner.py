@@ -39,7 +39,8 @@ class TaskRunner:
     """Runs tasks after the answer, and remembers how they went.
 
     A task starts only after the answer has left, so after the commit, and not at all where an
-    exception takes the place of that answer. It outlives the request: hand it values, or what
+    exception takes the place of that answer. (It does after an error that the route returns, so
+    raise those.) It outlives the request: hand it values, or what
     opens a database session of its own, never something that the request opened.
     """
 
