@@ -1,4 +1,4 @@
-"""Tasks of a generated service on a real Redis: workers that die, tasks that fail, requests that do."""
+"""Tasks of a generated service on a real Redis: workers die, tasks fail, requests fail."""
 
 import json
 import os
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tasks")]
 TASKS = 2000
 
 # What the workers of these tests run: it leaves a trace for each time that it ran to its end.
-JOBS = '''
+JOBS = """
 import asyncio
 import logging
 import os
@@ -45,8 +45,8 @@ async def write_message(message: str) -> str:
     await redis.incr(f"ran:{message}")
     await redis.incr("ran:all")
     return message
-'''
-ROUTES = '''
+"""
+ROUTES = """
 
 @router.post("/many")
 async def create_many(numbers: list[int], request: Request) -> list[str]:
@@ -62,7 +62,7 @@ async def refuse_task(request: Request) -> None:
 async def raise_task(request: Request) -> None:
     enqueue(request, write_message, "raised")
     raise HTTPException(503)
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,11 @@ class TaskSettings(CoreSettings):
     """Work after the answer.
 
     `TASK_CONCURRENCY` (10): tasks that run at a time, the others wait.
-    `TASK_SHUTDOWN_TIMEOUT` (20): seconds that a stop waits for tasks before it cuts them off.
+    `TASK_SHUTDOWN_TIMEOUT` (8): seconds that a stop waits for tasks before it cuts them off.
     """
 
     task_concurrency: int = Field(default=10, ge=1)
-    task_shutdown_timeout: float = Field(default=20, ge=0)
+    task_shutdown_timeout: float = Field(default=8, ge=0)
 
 
 class TaskRunner:
