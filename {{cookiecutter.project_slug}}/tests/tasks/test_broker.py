@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from fastapi.testclient import TestClient
 from redis.exceptions import ConnectionError
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
 
@@ -106,6 +107,25 @@ async def test_a_task_that_fails_is_tried_again(
     assert len(tries) == min(failures + 1, 4)
 
 
+async def test_a_try_that_is_not_the_last_leaves_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    async def stumble() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ValueError
+
+    add(monkeypatch, stumble)
+    broker = create_broker(TaskSettings(task_retry_delay=0))
+    assert isinstance(broker, InMemoryBroker)
+    set_result = AsyncMock()
+    monkeypatch.setattr(broker.result_backend, "set_result", set_result)
+    await broker.local_task_registry["stumble"].kicker().kiq()
+    await end(broker)
+    assert len(tries) == 3
+    assert set_result.await_count == 1
+
+
 async def test_the_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
@@ -181,6 +201,16 @@ async def test_with_a_redis_the_queue_is_a_stream() -> None:
     with pytest.raises(ConnectionError):
         await read_status(broker, "unknown")
     await broker.shutdown()
+
+
+def test_without_its_redis_the_service_promises_nothing(
+    make_client: Callable[..., TestClient],
+) -> None:
+    client = make_client(redis_url="redis://127.0.0.1:1/0")
+    for response in (client.post("/tasks", json={"message": "hello"}), client.get("/tasks/any")):
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "1"
+        assert response.json()["error"]["type"] == "service_unavailable"
 
 
 @pytest.mark.server
