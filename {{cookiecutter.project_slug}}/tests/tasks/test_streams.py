@@ -32,7 +32,7 @@ class Queue:
 
     async def worker(self, abandoned: float = 3600) -> StreamBroker:
         broker = StreamBroker("redis://127.0.0.1:1/0", abandoned=abandoned)
-        broker.redis = FakeAsyncRedis(server=self.server, protocol=2)
+        broker.redis = FakeAsyncRedis(server=self.server)
         broker.connection_pool = broker.redis.connection_pool  # type: ignore[assignment]
         broker.result_backend = InMemoryBroker().result_backend
         self.brokers.append(broker)
