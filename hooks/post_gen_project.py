@@ -49,13 +49,56 @@ Answers = dict[str, object]
 
 def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
     """Return a row for each pick: whether it was picked, and the files that are there for it."""
+    redis = (
+        answers["use_rate_limit"] is True
+        or answers["use_websocket"] is True
+        or answers["background_tasks"] == "taskiq"
+    )
     return [
         (answers["use_request_logging"] is True, middleware("request_logging")),
         (answers["use_security_headers"] is True, middleware("security_headers")),
         (answers["use_cors"] is True, middleware("cors")),
         (answers["use_trusted_host"] is True, middleware("trusted_host")),
+        (
+            answers["use_rate_limit"] is True,
+            [*middleware("rate_limit"), "app/core/windows.py", "tests/core/test_windows.py"],
+        ),
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
+        (
+            answers["background_tasks"] != "none",
+            [
+                "app/tasks/__init__.py",
+                "app/tasks/jobs.py",
+                "app/tasks/status.py",
+                "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_jobs.py",
+            ],
+        ),
+        (
+            answers["background_tasks"] == "fastapi",
+            [
+                "app/api/routes/background_tasks.py",
+                "app/tasks/runner.py",
+                "tests/api/routes/test_background_tasks.py",
+                "tests/tasks/test_runner.py",
+            ],
+        ),
+        (
+            answers["background_tasks"] == "taskiq",
+            [
+                *middleware("on_success"),
+                "app/api/routes/tasks.py",
+                "app/tasks/broker.py",
+                "app/tasks/middleware.py",
+                "app/tasks/streams.py",
+                "app/tasks/worker.py",
+                "tests/tasks/test_broker.py",
+                "tests/tasks/test_streams.py",
+                "tests/tasks/test_worker.py",
+            ],
+        ),
+        (redis, ["app/core/redis.py", "tests/core/test_redis.py"]),
         (answers["use_example_middleware"] is True, middleware("example")),
         (answers["database"] != "none", DATABASE),
         (answers["database"] == "sqlite", database("sqlite")),

@@ -24,10 +24,10 @@ BOOLEANS = (
 CHOICES = {
     "jwt": ("none",),
     "database": ("none", "sqlite", "postgresql"),
-    "background_tasks": ("none",),
+    "background_tasks": ("none", "fastapi", "taskiq"),
     "ci": ("github", "gitlab", "none"),
 }
-NOT_BUILT_YET = ("use_rate_limit", "use_websocket")
+NOT_BUILT_YET = ("use_websocket",)
 
 TEXT_LENGTH = 200
 SLUG_LENGTH = 64

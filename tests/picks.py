@@ -25,14 +25,14 @@ QUESTIONS: dict[str, Answer | list[str]] = {
     "jwt": ["none"],
     "database": ["none", "sqlite", "postgresql"],
     "use_websocket": False,
-    "background_tasks": ["none"],
+    "background_tasks": ["none", "fastapi", "taskiq"],
     "use_example_middleware": False,
     "use_docker": True,
     "ci": ["github", "gitlab", "none"],
 }
 
 # Questions that are asked already, and must not be answered with yes before their pick is there.
-NOT_BUILT_YET = ["use_rate_limit", "use_websocket"]
+NOT_BUILT_YET = ["use_websocket"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,15 @@ class Owned:
     answers: tuple[Answer, ...]
     files: frozenset[str]
     words: tuple[str, ...]  # in no file of a project without the pick
+    also: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that bring it, too
+
+    def __str__(self) -> str:
+        return f"{self.question}={'|'.join(map(str, self.answers))}"
+
+    def is_in(self, answers: Answers) -> bool:
+        """Return whether it is in a project with these answers, which are complete."""
+        questions = ((self.question, self.answers), *self.also)
+        return any(answers[question] in wanted for question, wanted in questions)
 
 
 def middleware(name: str) -> frozenset[str]:
@@ -81,12 +90,68 @@ OWNED = [
         middleware("trusted_host"),
         ("trusted_host", "TrustedHost", "ALLOWED_HOSTS"),
     ),
+    Owned(
+        "use_rate_limit",
+        (True,),
+        middleware("rate_limit") | {"app/core/windows.py", "tests/core/test_windows.py"},
+        ("rate_limit", "RateLimit", "RATE_LIMIT"),
+    ),
     Owned("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
     Owned(
         "use_api_key",
         (True,),
         middleware("api_key"),
         ("api_key", "APIKey", "API key", "X-API-Key"),
+    ),
+    Owned(
+        "background_tasks",
+        ("fastapi", "taskiq"),
+        frozenset(
+            {
+                "app/tasks/__init__.py",
+                "app/tasks/jobs.py",
+                "app/tasks/status.py",
+                "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_jobs.py",
+            }
+        ),
+        ("app.tasks", "/tasks", "TASK_SHUTDOWN"),
+    ),
+    Owned(
+        "background_tasks",
+        ("fastapi",),
+        frozenset(
+            {
+                "app/api/routes/background_tasks.py",
+                "app/tasks/runner.py",
+                "tests/api/routes/test_background_tasks.py",
+                "tests/tasks/test_runner.py",
+            }
+        ),
+        ("background_tasks", "TaskRunner"),
+    ),
+    Owned(
+        "background_tasks",
+        ("taskiq",),
+        middleware("on_success")
+        | {
+            "app/api/routes/tasks.py",
+            "app/tasks/broker.py",
+            "app/tasks/middleware.py",
+            "app/tasks/streams.py",
+            "app/tasks/worker.py",
+            "tests/tasks/test_broker.py",
+            "tests/tasks/test_streams.py",
+            "tests/tasks/test_worker.py",
+        },
+        ("taskiq", "on_success", "OnSuccess", "broker"),
+    ),
+    Owned(
+        "background_tasks",
+        ("taskiq",),
+        frozenset({"app/core/redis.py", "tests/core/test_redis.py"}),
+        ("redis", "REDIS_URL"),
+        also=(("use_rate_limit", (True,)), ("use_websocket", (True,))),
     ),
     Owned(
         "use_example_middleware",
@@ -215,7 +280,7 @@ COMBINATIONS: dict[str, Answers] = {
 def owned_by(answers: Answers) -> list[Owned]:
     """Return the rows that are in a project with these answers, those left out being defaults."""
     complete = DEFAULTS | answers
-    return [row for row in OWNED if complete[row.question] in row.answers]
+    return [row for row in OWNED if row.is_in(complete)]
 
 
 def files_of(answers: Answers) -> set[str]:

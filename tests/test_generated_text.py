@@ -51,7 +51,7 @@ def test_nothing_mentions_what_was_not_picked(projects: Projects, combination: s
     assert sorted(mentions(projects(combination), left_out)) == []
 
 
-@pytest.mark.parametrize("row", OWNED, ids=lambda row: f"{row.question}={row.answers}")
+@pytest.mark.parametrize("row", OWNED, ids=lambda row: f"{row}-{row.words[0]}")
 def test_no_word_is_idle(projects: Projects, row: Owned) -> None:
     project = projects(f"{row.question}={row.answers[0]}")
     assert {word for _, word in mentions(project, [row])} == set(row.words)

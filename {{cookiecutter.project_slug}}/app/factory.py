@@ -8,7 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from app.api import create_router
-from app.core import errors
+from app.core import (
+    errors,
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    redis,
+    # {% endif %}
+)
 from app.core.config import Settings, get_settings
 
 # {%- if cookiecutter.database != "none" +%}
@@ -22,35 +27,54 @@ from app.middleware import (
     stack,
 )
 
+# {%- if cookiecutter.background_tasks == "taskiq" +%}
+from app.tasks import broker
+
+# {%- elif cookiecutter.background_tasks == "fastapi" %}{{ "\n" }}from app.tasks import runner
+# {%- endif +%}
+
 logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold what the service needs while it runs."""
-    resources = [
-        # {% if cookiecutter.database != "none" %}
-        sessions.serve,
-        # {% endif %}
-        announce,
-    ]
-    async with AsyncExitStack() as held:
-        for resource in resources:
-            await held.enter_async_context(resource(app))
-        yield
-
-
-@asynccontextmanager
 async def announce(app: FastAPI) -> AsyncIterator[None]:
-    """Log the layers, once all else is there."""
+    """Log the layers that requests go through."""
     layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
     logger.info("serving behind %s", " > ".join(layers))
     yield
 
 
+# What the service holds while it runs: opened in this order, closed in the reverse.
+RESOURCES = [
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    redis.serve,
+    # {% endif %}
+    # {% if cookiecutter.database != "none" %}
+    sessions.serve,
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    broker.serve,
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.serve,
+    # {% endif %}
+    announce,
+]
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Hold the resources."""
+    async with AsyncExitStack() as held:
+        for resource in RESOURCES:
+            await held.enter_async_context(resource(app))
+        yield
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application from `settings`, or from the environment and `.env`."""
     settings = settings or get_settings()
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    client = redis.connect(settings)
+    # {% endif %}
     app = FastAPI(
         # {% if false %}
         title="My Service",
@@ -64,13 +88,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url="/docs" if settings.docs_enabled else None,
         redoc_url="/redoc" if settings.docs_enabled else None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
-        middleware=stack(settings),
+        middleware=stack(
+            settings,
+            # {% if cookiecutter.use_rate_limit %}
+            client,
+            # {% endif %}
+        ),
         exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
     )
     app.state.settings = settings
     app.state.checks = {}
+    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    redis.watch(app, client)
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    app.state.broker = broker.create_broker(settings)
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = runner.TaskRunner(settings)
+    # {% endif %}
     app.router.default = errors.not_found
     app.include_router(create_router(settings))
     # {% if cookiecutter.use_api_key %}

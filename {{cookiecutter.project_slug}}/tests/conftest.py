@@ -47,6 +47,9 @@ ENVIRONMENT = {
     # {% if cookiecutter.use_trusted_host %}
     "ALLOWED_HOSTS": "testserver,127.0.0.1",
     # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    "RATE_LIMIT": "1000000/minute",
+    # {% endif %}
     # {% if cookiecutter.use_api_key %}
     "API_KEYS": HEADERS["X-API-Key"],
     # {% endif %}
@@ -138,6 +141,30 @@ def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., Test
         yield make
 
 
+# {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+@pytest.fixture
+def redis_url() -> str:
+    """A real Redis. Skips where there is none, but fails where REQUIRE_SERVICES is set."""
+    from redis import Redis, RedisError
+
+    url = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/0"
+    try:
+        with Redis.from_url(url, socket_connect_timeout=1) as client:
+            client.ping()
+    except RedisError as error:
+        if os.environ.get("REQUIRE_SERVICES"):
+            raise
+        pytest.skip(f"no Redis at TEST_REDIS_URL: {error}")
+    return url
+
+
+# {% endif %}
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio, as servers do."""
+    return "asyncio"
+
+
 @pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
     """A client of `app`."""
@@ -162,6 +189,9 @@ def layers() -> list[str]:
         "TrustedHostMiddleware",
         # {% endif %}
         "BodyLimitMiddleware",
+        # {% if cookiecutter.use_rate_limit %}
+        "RateLimitMiddleware",
+        # {% endif %}
         # {% if cookiecutter.use_example_middleware %}
         "BaseHTTPMiddleware",
         "AddHeaderMiddleware",
@@ -171,6 +201,9 @@ def layers() -> list[str]:
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         "APIKeyMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.background_tasks == "taskiq" %}
+        "OnSuccessMiddleware",
         # {% endif %}
         # {% if cookiecutter.database != "none" %}
         "TransactionMiddleware",
@@ -185,6 +218,11 @@ def exposed() -> list[str]:
     return [
         "Retry-After",
         "WWW-Authenticate",
+        # {% if cookiecutter.use_rate_limit %}
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+        # {% endif %}
         # {% if cookiecutter.use_request_logging %}
         "X-Request-ID",
         "X-Process-Time",

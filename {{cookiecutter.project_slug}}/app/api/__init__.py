@@ -3,11 +3,16 @@
 from fastapi import APIRouter
 
 from app.api.routes import (
+    # {% if cookiecutter.background_tasks == "fastapi" %}    background_tasks,
+    # {% endif %}
     health,
     # {% if cookiecutter.database != "none" %}
     items,
     # {% endif %}
     root,
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    tasks,
+    # {% endif %}
 )
 from app.core.settings import CoreSettings
 
@@ -17,6 +22,10 @@ def create_router(settings: CoreSettings) -> APIRouter:
     api = APIRouter(prefix=settings.api_prefix)
     # {% if cookiecutter.database != "none" %}
     api.include_router(items.router)
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    api.include_router(tasks.router)
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    api.include_router(background_tasks.router)
     # {% endif %}
 
     router = APIRouter()

@@ -26,6 +26,9 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    rate_limit,
+    # {% endif %}
     # {% if cookiecutter.use_security_headers %}
     security_headers,
     # {% endif %}
@@ -33,6 +36,12 @@ from app.middleware import (
     trusted_host,
     # {% endif %}
 )
+
+# {%- if cookiecutter.background_tasks == "taskiq" +%}
+from app.tasks import broker
+
+# {%- elif cookiecutter.background_tasks == "fastapi" %}{{ "\n" }}from app.tasks import runner
+# {%- endif +%}
 
 
 class Settings(
@@ -52,8 +61,15 @@ class Settings(
     # {% if cookiecutter.use_gzip %}
     gzip.GZipSettings,
     # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    rate_limit.RateLimitSettings,
+    # {% endif %}
     # {% if cookiecutter.use_security_headers %}
     security_headers.SecurityHeadersSettings,
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    broker.TaskSettings,
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.TaskSettings,
     # {% endif %}
     # {% if cookiecutter.use_trusted_host %}
     trusted_host.TrustedHostSettings,

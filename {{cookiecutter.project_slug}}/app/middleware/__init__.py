@@ -21,6 +21,12 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    on_success,
+    # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    rate_limit,
+    # {% endif %}
     # {% if cookiecutter.use_request_logging %}
     request_logging,
     # {% endif %}
@@ -36,10 +42,19 @@ from app.middleware import (
 )
 
 if TYPE_CHECKING:
+    # {% if cookiecutter.use_rate_limit %}
+    from redis.asyncio import Redis
+
+    # {% endif %}
     from app.core.config import Settings
 
 
-def stack(settings: Settings) -> list[Middleware]:
+def stack(
+    settings: Settings,
+    # {% if cookiecutter.use_rate_limit %}
+    redis: Redis | None = None,
+    # {% endif %}
+) -> list[Middleware]:
     """Return the layers, outermost first. The order matters: README.md says why."""
     layers: list[Middleware | None] = [
         # {% if cookiecutter.use_request_logging %}
@@ -53,6 +68,9 @@ def stack(settings: Settings) -> list[Middleware]:
             settings,
             expose_headers=[
                 *errors.RESPONSE_HEADERS,
+                # {% if cookiecutter.use_rate_limit %}
+                *rate_limit.RESPONSE_HEADERS,
+                # {% endif %}
                 # {% if cookiecutter.use_request_logging %}
                 *request_logging.RESPONSE_HEADERS,
                 # {% endif %}
@@ -64,6 +82,9 @@ def stack(settings: Settings) -> list[Middleware]:
         trusted_host.layer(settings),
         # {% endif %}
         body_limit.layer(settings),
+        # {% if cookiecutter.use_rate_limit %}
+        rate_limit.layer(settings, redis),
+        # {% endif %}
         # {% if cookiecutter.use_example_middleware %}
         *example.layers(settings),
         # {% endif %}
@@ -72,6 +93,9 @@ def stack(settings: Settings) -> list[Middleware]:
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         api_key.layer(settings),
+        # {% endif %}
+        # {% if cookiecutter.background_tasks == "taskiq" %}
+        on_success.layer(),
         # {% endif %}
         # {% if cookiecutter.database != "none" %}
         transaction.layer(),

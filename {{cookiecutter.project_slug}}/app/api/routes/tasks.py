@@ -1,0 +1,44 @@
+"""Work that is done by workers."""
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+
+from app.tasks.broker import enqueue, read_status
+from app.tasks.jobs import write_message
+from app.tasks.status import TaskStatus
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+
+class TaskCreate(BaseModel):
+    """What the task is to write."""
+
+    message: str = Field(min_length=1, max_length=1000)
+
+
+class TaskCreated(BaseModel):
+    """The id to ask for."""
+
+    id: str
+
+
+@router.post("", status_code=202)
+async def create_task(body: TaskCreate, request: Request, response: Response) -> TaskCreated:
+    """Have a worker write a message."""
+    task_id = enqueue(request, write_message, body.message)
+    path = request.app.url_path_for("read_task", task_id=task_id)
+    response.headers["Location"] = request.scope["root_path"] + path
+    return TaskCreated(id=task_id)
+
+
+@router.get("/{task_id}")
+async def read_task(task_id: str, request: Request) -> TaskStatus:
+    """Say how far a task is."""
+    try:
+        status = await read_status(request.app.state.broker, task_id)
+    except RedisError as error:
+        raise HTTPException(503, "Try again later", {"Retry-After": "1"}) from error
+    if status is None:
+        raise HTTPException(404, "Unknown task")
+    return status

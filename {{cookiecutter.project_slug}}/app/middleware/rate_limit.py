@@ -1,0 +1,151 @@
+"""How many requests a client may make."""
+
+from collections.abc import Collection, Mapping
+from ipaddress import IPv6Address
+from typing import Literal
+
+from pydantic import field_validator
+from redis.asyncio import Redis
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import error_response
+from app.core.paths import LIVENESS, READINESS, route_path
+from app.core.redis import RedisSettings
+from app.core.settings import StringList
+from app.core.windows import Limit, MemoryWindows, RedisWindows, Window, Windows
+
+RESPONSE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+
+STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+
+
+class RateLimitSettings(RedisSettings):
+    """How many requests a client may make.
+
+    `RATE_LIMIT` (100/minute): a number a second, minute, hour or day.
+    `RATE_LIMIT_PATHS` (none): other limits for some paths and all below them, each counted apart,
+    such as `/token=5/minute,/items=20/second`.
+    `RATE_LIMIT_ON_STORE_ERROR` (allow): what happens to requests while Redis is down; or `refuse`.
+    """
+
+    rate_limit: str = "100/minute"
+    rate_limit_paths: StringList = []
+    rate_limit_on_store_error: Literal["allow", "refuse"] = "allow"
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate_limit(cls, value: str) -> str:
+        Limit.parse(value)
+        return value
+
+    @field_validator("rate_limit_paths")
+    @classmethod
+    def _check_rate_limit_paths(cls, rules: list[str]) -> list[str]:
+        for rule in rules:
+            path, separator, limit = rule.partition("=")
+            if not (path.startswith("/") and separator):
+                raise ValueError("a rule is a path and its limit: /token=5/minute")
+            Limit.parse(limit)
+        return rules
+
+
+class RateLimitMiddleware:
+    """Answer 429 to a request or WebSocket handshake of a client that made too many.
+
+    `path_limits` stand in for `limit` at their paths and below; `/` stands for itself alone.
+    `windows`: where is counted; `is_required` refuses all with a 503 while that does not answer.
+    A client is its address, as the server has it: who may set it by `X-Forwarded-For` is for the
+    server to know (`uvicorn --forwarded-allow-ips`). Of IPv6 its network counts, for one customer
+    has many addresses.
+    Source: RFC 6585, section 4; draft-ietf-httpapi-ratelimit-headers-06
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limit: Limit,
+        path_limits: Mapping[str, Limit],
+        exempt_paths: Collection[str],
+        windows: Windows,
+        is_required: bool,
+    ) -> None:
+        self.app = app
+        self.limit = limit
+        rules = [(path.rstrip("/") or "/", limit) for path, limit in path_limits.items()]
+        # The longest first, which is the closest.
+        self.rules = sorted(rules, key=lambda rule: len(rule[0]), reverse=True)
+        self.exempt_paths = frozenset(exempt_paths)
+        self.windows = windows
+        self.is_required = is_required
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        path = route_path(scope)
+        if path in self.exempt_paths:
+            await self.app(scope, receive, send)
+            return
+
+        rule, limit = self.find_rule(path)
+        window = await self.windows.hit(f"{rule}:{_client(scope)}", limit)
+        if window is None and self.is_required:
+            response = error_response(503, "Try again later", headers={"Retry-After": "1"})
+            await response(scope, receive, send)
+        elif window is None:
+            await self.app(scope, receive, send)
+        elif window.is_open:
+            await self.app(scope, receive, _with_headers(send, limit, window))
+        else:
+            headers = {"Retry-After": str(window.reset)}
+            response = error_response(429, "Too many requests", headers=headers)
+            await response(scope, receive, _with_headers(send, limit, window))
+
+    def find_rule(self, path: str) -> tuple[str, Limit]:
+        for rule, limit in self.rules:
+            if path == rule or path.startswith(f"{rule}/"):
+                return rule, limit
+        return "", self.limit
+
+
+def layer(settings: RateLimitSettings, redis: Redis | None) -> Middleware:
+    """Count in `redis`, or in memory where there is none. Health is not limited."""
+    rules = [rule.partition("=") for rule in settings.rate_limit_paths]
+    return Middleware(
+        RateLimitMiddleware,
+        limit=Limit.parse(settings.rate_limit),
+        path_limits={path: Limit.parse(limit) for path, _, limit in rules},
+        exempt_paths=[LIVENESS, READINESS],
+        windows=RedisWindows(redis) if redis else MemoryWindows(),
+        is_required=settings.rate_limit_on_store_error == "refuse",
+    )
+
+
+def _client(scope: Scope) -> str:
+    # On a Unix socket there are no addresses: all clients are one.
+    host: str = scope["client"][0] if scope.get("client") else ""
+    if ":" not in host:
+        return host[:64]
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        # A proxy may have passed on anything.
+        return host[:64]
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
+
+
+def _with_headers(send: Send, limit: Limit, window: Window) -> Send:
+    values = (limit.amount, window.remaining, window.reset)
+    headers = [
+        (name.lower().encode(), b"%d" % value)
+        for name, value in zip(RESPONSE_HEADERS, values, strict=True)
+    ]
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] in STARTS:
+            message["headers"] = [*message.get("headers", ()), *headers]
+        await send(message)
+
+    return send_with_headers
