@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import create_router
+from app import (
+    api,
+    # {% if cookiecutter.use_websocket %}
+    realtime,
+    # {% endif %}
+)
 from app.core import (
     errors,
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
@@ -30,7 +35,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold what the service needs while it runs."""
     layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
     logger.info("serving behind %s", " > ".join(layers))
+    # {% if cookiecutter.use_websocket %}
+    await app.state.hub.start()
+    # {% endif %}
     yield
+    # {% if cookiecutter.use_websocket %}
+    await app.state.hub.stop()
+    # {% endif %}
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
     await redis.disconnect(app)
     # {% endif %}
@@ -70,8 +81,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
     redis.watch(app, client)
     # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    realtime.watch(app, client, queue_size=settings.websocket_queue_size)
+    # {% endif %}
     app.router.default = errors.not_found
-    app.include_router(create_router(settings))
+    app.include_router(api.create_router(settings))
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)
     # {% endif %}

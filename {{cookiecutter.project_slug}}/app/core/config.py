@@ -30,6 +30,9 @@ from app.middleware import (
     # {% if cookiecutter.use_trusted_host %}
     trusted_host,
     # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    websocket,
+    # {% endif %}
 )
 
 
@@ -55,6 +58,9 @@ class Settings(
     # {% endif %}
     # {% if cookiecutter.use_trusted_host %}
     trusted_host.TrustedHostSettings,
+    # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    websocket.WebSocketSettings,
     # {% endif %}
     CoreSettings,
     BaseSettings,
