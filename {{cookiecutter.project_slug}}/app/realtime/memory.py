@@ -42,7 +42,9 @@ class MemoryHub:
 
     async def deliver(self, room: str, text: str) -> None:
         """Put a message into every inbox of the room."""
+        filling = False
         for inbox in self.rooms.get(room, ()):
-            inbox.put(text)
-        # Let them be emptied: a burst from one socket would fill them all before anyone reads.
-        await asyncio.sleep(0)
+            filling |= inbox.put(text)
+        if filling:
+            # Let them be emptied: a burst of one socket would fill them all before anyone reads.
+            await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Who a client is to the layers that limit clients."""
+"""Which clients are one to the layers that limit clients."""
 
 from ipaddress import IPv6Address
 
