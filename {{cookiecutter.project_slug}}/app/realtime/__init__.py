@@ -4,8 +4,8 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from app.realtime.hub import Hub
-from app.realtime.memory import MemoryHub
-from app.realtime.redis import RedisHub
+from app.realtime.memory_hub import MemoryHub
+from app.realtime.redis_hub import RedisHub
 
 
 def watch(app: FastAPI, redis: Redis | None, *, queue_size: int) -> None:

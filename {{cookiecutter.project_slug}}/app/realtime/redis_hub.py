@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.realtime.hub import Unavailable
-from app.realtime.memory import MemoryHub
+from app.realtime.memory_hub import MemoryHub
 
 # Seconds: a process is silent for so long at most, and without any sound it connects anew.
 HEARTBEAT = 2.0
@@ -47,7 +47,7 @@ class RedisHub(MemoryHub):
         self.connected = False
         self.lost = 0
         self._refused = 0
-        self._disconnected_at = monotonic()
+        self._down_since: float | None = None
         self._origin = token_hex(8)
         self._sent = 0
         self._expected: dict[str, int] = {}
@@ -120,10 +120,10 @@ class RedisHub(MemoryHub):
                         if message["type"] == "message":
                             await self._receive(message["data"])
                         else:
-                            self._log_connected()
+                            self._connected()
                             delay = BACKOFF[0]
             except (RedisError, OSError) as error:
-                self._log_disconnected(error)
+                self._disconnected(error)
             # Not all processes at the same moment.
             await asyncio.sleep(random.uniform(delay / 2, delay))
             delay = min(delay * 2, longest)
@@ -145,14 +145,19 @@ class RedisHub(MemoryHub):
             for room, text in messages:
                 await self.deliver(room, text)
 
-    def _log_connected(self) -> None:
-        seconds = monotonic() - self._disconnected_at
-        logger.info("connected to Redis after %.1f s; %d messages refused", seconds, self._refused)
+    def _connected(self) -> None:
         self.connected = True
+        if self._down_since is None:
+            logger.info("connected to Redis")
+        else:
+            seconds = monotonic() - self._down_since
+            message = "connected to Redis after %.1f s, in which %d messages were refused"
+            logger.warning(message, seconds, self._refused)
+        self._down_since = None
         self._refused = 0
 
-    def _log_disconnected(self, error: Exception) -> None:
-        if self.connected:
-            logger.warning("lost the connection to Redis: %r", error)
-            self.connected = False
-            self._disconnected_at = monotonic()
+    def _disconnected(self, error: Exception) -> None:
+        self.connected = False
+        if self._down_since is None:
+            self._down_since = monotonic()
+            logger.warning("no connection to Redis: %r", error)
