@@ -27,6 +27,12 @@ from app.middleware import (
     stack,
 )
 
+# {%- if cookiecutter.background_tasks == "taskiq" +%}
+from app.tasks.broker import create_broker
+
+# {%- elif cookiecutter.background_tasks == "fastapi" %}{{ "\n" }}from app.tasks.runner import TaskRunner
+# {%- endif +%}
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,12 +41,19 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold what the service needs while it runs."""
     layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
     logger.info("serving behind %s", " > ".join(layers))
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    await app.state.broker.startup()
+    # {% endif %}
     # {% if cookiecutter.use_websocket %}
     await app.state.hub.start()
     # {% endif %}
     yield
     # {% if cookiecutter.use_websocket %}
     await app.state.hub.stop()
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    await app.state.broker.shutdown()
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    await app.state.tasks.stop()
     # {% endif %}
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
     await redis.disconnect(app)
@@ -80,6 +93,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.checks = {}
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
     redis.watch(app, client)
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    app.state.broker = create_broker(settings)
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = TaskRunner(settings)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
     realtime.watch(app, client, queue_size=settings.websocket_queue_size)

@@ -5,6 +5,10 @@ from fastapi import APIRouter
 from app.api.routes import (
     health,
     root,
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    tasks,
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    background_tasks,
+    # {% endif %}
     # {% if cookiecutter.use_websocket %}
     ws,
     # {% endif %}
@@ -15,6 +19,10 @@ from app.core.settings import CoreSettings
 def create_router(settings: CoreSettings) -> APIRouter:
     """Return all routes. Those of your own go behind `API_PREFIX`."""
     api = APIRouter(prefix=settings.api_prefix)
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    api.include_router(tasks.router)
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    api.include_router(background_tasks.router)
+    # {% endif %}
     # {% if cookiecutter.use_websocket %}
     api.include_router(ws.router)
     # {% endif %}

@@ -35,6 +35,12 @@ from app.middleware import (
     # {% endif %}
 )
 
+# {%- if cookiecutter.background_tasks == "taskiq" +%}
+from app.tasks import broker
+
+# {%- elif cookiecutter.background_tasks == "fastapi" %}{{ "\n" }}from app.tasks import runner
+# {%- endif +%}
+
 
 class Settings(
     # {% if cookiecutter.use_api_key %}
@@ -55,6 +61,10 @@ class Settings(
     # {% endif %}
     # {% if cookiecutter.use_security_headers %}
     security_headers.SecurityHeadersSettings,
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    broker.TaskSettings,
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.TaskSettings,
     # {% endif %}
     # {% if cookiecutter.use_trusted_host %}
     trusted_host.TrustedHostSettings,

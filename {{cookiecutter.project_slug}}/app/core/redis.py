@@ -3,12 +3,11 @@
 from fastapi import FastAPI
 from pydantic import SecretStr, field_validator
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from app.core.settings import CoreSettings
-
-SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class RedisSettings(CoreSettings):
@@ -22,8 +21,11 @@ class RedisSettings(CoreSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and not url.get_secret_value().startswith(SCHEMES):
-            raise ValueError("must start with redis://, rediss:// (TLS) or unix://")
+        if url:
+            try:
+                parse_url(url.get_secret_value())
+            except ValueError:
+                raise ValueError("give a URL, such as redis://localhost:6379/0") from None
         return url
 
 

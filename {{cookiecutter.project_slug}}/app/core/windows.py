@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 # How long a request waits for Redis: so many times so many seconds. On a busy event loop each turn
 # takes longer and still lets an answer in, so that its lateness is not taken for an outage.
-TURNS, TURN = 8, 0.01
+TURNS, TURN = 10, 0.005
 # Seconds between two questions while Redis is down.
 PAUSE = 1.0
 # Questions at a time. A burst waits for its turn; it does not open a connection for each request.
@@ -147,12 +147,12 @@ class RedisWindows:
                 is_open, elapsed, count, previous = call.result()
                 return _window(limit, bool(is_open), elapsed / 1000, count, previous)
         call.cancel()
-        raise TimeoutError(f"no answer within {TURNS * TURN:.2f} s")
+        raise TimeoutError(f"nothing within {TURNS * TURN:.2f} s")
 
     def report_down(self, error: Exception) -> None:
         # A line for each outage, not for each request.
         if not self.is_down:
-            logger.error("Redis does not answer, nothing is limited", exc_info=error)
+            logger.error("Redis does not answer, nothing is counted: %r", error)
         self.is_down = True
         self.ask_at = monotonic() + PAUSE
 

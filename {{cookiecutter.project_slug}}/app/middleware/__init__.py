@@ -21,6 +21,9 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    on_success,
+    # {% endif %}
     # {% if cookiecutter.use_rate_limit %}
     rate_limit,
     # {% endif %}
@@ -95,6 +98,9 @@ def stack(
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         api_key.layer(settings),
+        # {% endif %}
+        # {% if cookiecutter.background_tasks == "taskiq" %}
+        on_success.layer(),
         # {% endif %}
         # {% if cookiecutter.use_example_middleware %}
         *example.layers(settings),

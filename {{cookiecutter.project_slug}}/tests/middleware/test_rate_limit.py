@@ -203,7 +203,7 @@ def test_a_websocket_handshake_counts() -> None:
     client = make_limited()
     for _ in range(2):
         with client.websocket_connect("/ws") as websocket:
-            assert dict(websocket.extra_headers or ())[b"ratelimit-limit"] == b"2"
+            assert (b"ratelimit-limit", b"2") in (websocket.extra_headers or ())
     with pytest.raises(WebSocketDenialResponse) as caught, client.websocket_connect("/ws"):
         pass
     assert caught.value.status_code == 429

@@ -1,0 +1,93 @@
+"""Redis for tests: the one that is there, and ones of a test's own that may be stopped."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+
+DEADLINE = 10
+
+
+def unavailable(reason: str) -> None:
+    """Skip the test, or fail it where REQUIRE_SERVICES says that nothing may be missing."""
+    if os.environ.get("REQUIRE_SERVICES"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def command(url: str, *words: str) -> bytes:
+    """Send one command to a Redis, and return the first line of its answer."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port or 6379), timeout=1) as client:
+        database = address.path.strip("/") or "0"
+        for arguments in (("SELECT", database), words):
+            client.sendall(f"*{len(arguments)}\r\n".encode())
+            client.sendall("".join(f"${len(a)}\r\n{a}\r\n" for a in arguments).encode())
+        lines = client.makefile("rb")
+        lines.readline()
+        return lines.readline().strip()
+
+
+@dataclass
+class RedisServer:
+    """A Redis of a test's own: it can fall silent, die and come back."""
+
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            unavailable("redis-server is not installed")
+        self.process = subprocess.Popen(
+            [str(program), "--port", str(self.port), "--save", "", "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            try:
+                if command(self.url, "PING") == b"+PONG":
+                    return
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError("redis-server does not start")
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """Run a Redis of the test's own."""
+    server = RedisServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

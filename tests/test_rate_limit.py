@@ -1,0 +1,141 @@
+"""The rate limit of a generated service, over processes and outages."""
+
+import http.client
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import Bake
+from tests.redis_server import RedisServer, redis_server
+from tests.service import Service, serving, uv
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rate_limit")]
+
+
+@pytest.fixture(scope="module")
+def projects(bake: Bake) -> list[Path]:
+    """Two services with a rate limit, installed."""
+    projects = [bake(use_rate_limit=True) for _ in range(2)]
+    for project in projects:
+        uv(project, "sync")
+    return projects
+
+
+@pytest.fixture(scope="module")
+def project(projects: list[Path]) -> Path:
+    """One of them."""
+    return projects[0]
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of this test's own."""
+    with redis_server() as server:
+        yield server
+
+
+def ask(services: list[Service], requests: int, clients: int = 20) -> Counter[int]:
+    """Count the statuses of so many requests, sent to the services in turn by clients at a time."""
+
+    def run(number: int) -> list[int]:
+        statuses = []
+        connections = [
+            http.client.HTTPConnection(urlsplit(service.address).netloc, timeout=10)
+            for service in services
+        ]
+        for turn in range(requests // clients):
+            connection = connections[(number + turn) % len(connections)]
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            response.read()
+            statuses.append(response.status)
+        for connection in connections:
+            connection.close()
+        return statuses
+
+    with ThreadPoolExecutor(clients) as pool:
+        return Counter(status for statuses in pool.map(run, range(clients)) for status in statuses)
+
+
+def seconds(request: Callable[[], object]) -> float:
+    """Return how long a request takes."""
+    started = time.perf_counter()
+    request()
+    return time.perf_counter() - started
+
+
+def test_two_processes_share_a_limit_to_the_request(
+    projects: list[Path], redis: RedisServer
+) -> None:
+    settings = {"RATE_LIMIT": "100/minute", "REDIS_URL": redis.url}
+    with ExitStack() as stack:
+        services = [stack.enter_context(serving(project, **settings)) for project in projects]
+        assert ask(services, 1000) == {200: 100, 429: 900}
+
+
+def test_one_process_keeps_its_limit_to_the_request(project: Path) -> None:
+    with serving(project, RATE_LIMIT="100/minute") as service:
+        assert ask([service], 1000) == {200: 100, 429: 900}
+
+
+@pytest.mark.parametrize(("choice", "status"), [("allow", 200), ("refuse", 503)])
+def test_without_redis_the_service_does_as_was_chosen(
+    project: Path, redis: RedisServer, choice: str, status: int
+) -> None:
+    settings = {"RATE_LIMIT": "3/minute", "RATE_LIMIT_ON_STORE_ERROR": choice}
+    with serving(project, REDIS_URL=redis.url, **settings) as service:
+
+        def statuses(requests: int) -> list[int]:
+            return [service.get("/").status for _ in range(requests)]
+
+        def returns() -> bool:
+            response = service.get("/")
+            return response.status == 200 and "RateLimit-Limit" in response.headers
+
+        assert statuses(4) == [200, 200, 200, 429]
+
+        redis.freeze()
+        slowest = max(seconds(lambda: statuses(1)) for _ in range(30))
+        assert statuses(5) == [status] * 5
+        assert slowest < 0.1
+        assert service.get("/healthz").status == 200
+        redis.thaw()
+        wait_for(lambda: statuses(1) == [429])
+
+        redis.kill()
+        assert max(seconds(lambda: statuses(1)) for _ in range(30)) < 0.1
+        assert statuses(5) == [status] * 5
+        redis.start()
+        wait_for(returns)
+
+        log = (project / "uvicorn.log").read_text(encoding="utf-8")
+        assert log.count("Redis does not answer") == 2
+        assert log.count("Redis answers again") == 2
+
+
+def test_only_a_trusted_proxy_says_who_the_client_is(project: Path) -> None:
+    def statuses(service: Service, *forwarded: str) -> list[int]:
+        return [service.get("/", X_Forwarded_For=value).status for value in forwarded]
+
+    forged = [f"198.51.100.{number}" for number in range(4)]
+    with serving(project, RATE_LIMIT="2/minute", FORWARDED_ALLOW_IPS="192.0.2.1") as service:
+        assert statuses(service, *forged) == [200, 200, 429, 429]
+    # A proxy adds the address that it saw at the end; what is before came from the client.
+    added = [f"{address}, 203.0.113.7" for address in forged]
+    with serving(project, RATE_LIMIT="2/minute", FORWARDED_ALLOW_IPS="127.0.0.1") as service:
+        assert statuses(service, *added) == [200, 200, 429, 429]
+        assert statuses(service, *forged) == [200, 200, 200, 200]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, for a few seconds."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,40 @@
+"""Work that is done by workers."""
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import BaseModel, Field
+
+from app.tasks.broker import enqueue, read_status
+from app.tasks.jobs import write_message
+from app.tasks.status import TaskStatus
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+
+class TaskCreate(BaseModel):
+    """What the task is to write."""
+
+    message: str = Field(min_length=1, max_length=1000)
+
+
+class TaskCreated(BaseModel):
+    """The id to ask for."""
+
+    id: str
+
+
+@router.post("", status_code=202)
+async def create_task(body: TaskCreate, request: Request, response: Response) -> TaskCreated:
+    """Have a worker write a message."""
+    task_id = enqueue(request, write_message, body.message)
+    path = request.app.url_path_for("read_task", task_id=task_id)
+    response.headers["Location"] = request.scope["root_path"] + path
+    return TaskCreated(id=task_id)
+
+
+@router.get("/{task_id}")
+async def read_task(task_id: str, request: Request) -> TaskStatus:
+    """Say how far a task is."""
+    status = await read_status(request.app.state.broker, task_id)
+    if status is None:
+        raise HTTPException(404, "Unknown task")
+    return status
