@@ -19,7 +19,7 @@ from pathlib import Path
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
 LIMIT = 0.7
-BARE = '''
+BARE = """
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
@@ -38,7 +38,7 @@ async def chat(websocket):
         sockets.remove(websocket)
 
 app = Starlette(routes=[WebSocketRoute("/ws/{room}", chat)])
-'''
+"""
 # What a client must send masked; with a mask of zeros the text stays as it is.
 END = b"the end of the round"
 
@@ -64,9 +64,7 @@ def served(directory: Path, port: int) -> Iterator[int]:
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
     # The clients are too plain to answer a ping.
     options = ["--log-level", "error", "--ws-ping-interval", "0"]
-    process = subprocess.Popen(
-        [*command, *options], cwd=directory, env=os.environ | settings
-    )
+    process = subprocess.Popen([*command, *options], cwd=directory, env=os.environ | settings)
     try:
         yield port
     finally:
@@ -102,9 +100,7 @@ async def read_until_end(reader: asyncio.StreamReader) -> None:
 
 async def run(ports: dict[str, int], sockets: int, messages: int, rounds: int) -> None:
     """Print the medians and exit with 1 when ours is too slow."""
-    rooms = {
-        name: [await connect(port) for _ in range(sockets)] for name, port in ports.items()
-    }
+    rooms = {name: [await connect(port) for _ in range(sockets)] for name, port in ports.items()}
     rates: dict[str, list[float]] = {name: [] for name in rooms}
     for number in range(rounds + 1):
         for name, members in rooms.items():

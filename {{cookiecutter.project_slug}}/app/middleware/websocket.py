@@ -170,7 +170,7 @@ class WebSocketMiddleware:
 
 def layer(settings: WebSocketSettings, *, default_origins: Collection[str] = ()) -> Middleware:
     """Guard WebSockets. `default_origins` stand in for an empty `WEBSOCKET_ORIGINS`."""
-    logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
+    logging.getLogger("uvicorn.error").addFilter(_is_about_us)
     return Middleware(
         WebSocketMiddleware,
         origins=settings.websocket_origins or default_origins,
@@ -182,6 +182,10 @@ def layer(settings: WebSocketSettings, *, default_origins: Collection[str] = ())
     )
 
 
-def _is_no_refusal(record: logging.LogRecord) -> bool:
-    # uvicorn says so of every handshake that is refused with an answer, as an error.
-    return record.msg != "ASGI callable returned without completing handshake."
+def _is_about_us(record: logging.LogRecord) -> bool:
+    # uvicorn says these of every handshake that is refused with an answer, and of every client
+    # that sends garbage: as errors, with a traceback.
+    return record.msg not in (
+        "ASGI callable returned without completing handshake.",
+        "Invalid UTF-8 sequence received from client.",
+    )

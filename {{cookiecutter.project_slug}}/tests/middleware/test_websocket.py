@@ -377,10 +377,11 @@ def test_an_origin_has_a_scheme_and_no_path(
     assert line.startswith("WEBSOCKET_ORIGINS: an origin is a scheme and a host")
 
 
-def test_uvicorn_does_not_call_a_refusal_an_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_clients_do_wrong_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     layer(Settings.model_construct())
     logger = logging.getLogger("uvicorn.error")
     logger.error("ASGI callable returned without completing handshake.")
+    logger.error("Invalid UTF-8 sequence received from client.")
     logger.error("Exception in ASGI application\n")
     assert caplog.messages == ["Exception in ASGI application\n"]
 
