@@ -9,7 +9,6 @@ from time import monotonic
 
 from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.realtime.hub import Unavailable
 from app.realtime.memory_hub import MemoryHub
@@ -52,18 +51,20 @@ class RedisHub(MemoryHub):
         self._sent = 0
         self._expected: dict[str, int] = {}
         self._outbox: asyncio.Queue[tuple[str, str, asyncio.Future[None]]] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect, in the background: `check` tells when that is done."""
-        self._tasks = [asyncio.create_task(run()) for run in (self._listen, self._write)]
+        self._tasks = {asyncio.create_task(run()) for run in (self._listen, self._write)}
 
     async def stop(self) -> None:
         """Disconnect."""
         self.connected = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            # More than once: asyncio.wait_for may lose a cancellation before Python 3.12.
+            for task in self._tasks:
+                task.cancel()
+            _, self._tasks = await asyncio.wait(self._tasks, timeout=1)
 
     async def check(self) -> None:
         """Raise while there is no connection."""
@@ -95,7 +96,8 @@ class RedisHub(MemoryHub):
             error: Unavailable | None = None
             try:
                 await self.redis.publish(self.channel, _batch.dump_json(batch))
-            except (RedisError, OSError) as cause:
+            except Exception as cause:
+                # Whatever it was, the next batch is sent.
                 error = Unavailable("not sent to Redis")
                 if waiting:
                     logger.warning("%d messages could not be sent: %r", len(waiting), cause)
@@ -122,7 +124,7 @@ class RedisHub(MemoryHub):
                         else:
                             self._connected()
                             delay = BACKOFF[0]
-            except (RedisError, OSError) as error:
+            except Exception as error:
                 self._disconnected(error)
             # Not all processes at the same moment.
             await asyncio.sleep(random.uniform(delay / 2, delay))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 
 from app.realtime import redis_hub as module
 from app.realtime.hub import Hub, Inbox, Unavailable
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEARTBEAT", 0.02)
-    monkeypatch.setattr(module, "SILENCE", 0.1)
     monkeypatch.setattr(module, "BACKOFF", (0.001, 0.01))
 
 
@@ -57,14 +56,36 @@ async def read(inbox: Inbox, count: int) -> list[str]:
 
 
 class FailingRedis(FakeAsyncRedis):
-    """Fails to publish all but signs of life while `error` is set; counts its subscriptions."""
+    """Fails to publish all but signs of life while `error` is set; counts its subscriptions.
 
-    error: Exception | None = None
-    subscribed = 0
+    They break when `broken` is set. A fake one would notice nothing of a server that is gone.
+    """
 
-    def pubsub(self, **kwargs: Any) -> Any:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.error: Exception | None = None
+        self.subscribed = 0
+        self.broken = asyncio.Event()
+
+    def pubsub(self, **options: Any) -> Any:
         self.subscribed += 1
-        return super().pubsub(**kwargs)
+        pubsub: Any = super().pubsub(**options)
+        get_message = pubsub.get_message
+
+        async def get_message_or_break(**options: Any) -> Any:
+            message = asyncio.ensure_future(get_message(**options))
+            broken = asyncio.ensure_future(self.broken.wait())
+            try:
+                await asyncio.wait((message, broken), return_when=asyncio.FIRST_COMPLETED)
+                if self.broken.is_set():
+                    raise ConnectionError("reset")
+                return message.result()
+            finally:
+                message.cancel()
+                broken.cancel()
+
+        pubsub.get_message = get_message_or_break
+        return pubsub
 
     async def publish(self, channel: Any, message: Any, **kwargs: Any) -> Any:
         if self.error and json.loads(message)[2]:
@@ -121,13 +142,15 @@ async def test_an_outage_ends_by_itself(
     server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "app.realtime.redis_hub")
-    one, two = FakeAsyncRedis(server=server), FakeAsyncRedis(server=server)
+    one, two = FailingRedis(server=server), FailingRedis(server=server)
     async with running(one) as here, running(two) as there:
         with here.join("a", pytest.fail) as first, there.join("a", pytest.fail) as second:
             await here.publish("a", "before")
             assert await read(first, 1) == await read(second, 1) == ["before"]
 
             server.connected = False
+            one.broken.set()
+            two.broken.set()
             await eventually(lambda: not here.connected and not there.connected)
             with pytest.raises(Unavailable):
                 await here.check()
@@ -135,6 +158,8 @@ async def test_an_outage_ends_by_itself(
                 with pytest.raises(Unavailable):
                     await here.publish("a", "meanwhile")
             server.connected = True
+            one.broken.clear()
+            two.broken.clear()
             await eventually(lambda: here.connected and there.connected)
             await here.check()
 
@@ -144,9 +169,23 @@ async def test_an_outage_ends_by_itself(
             assert await read(first, 1) == await read(second, 1) == ["after"]
             assert here.lost == there.lost == 3
     messages = "\n".join(caplog.messages)
-    assert messages.count("no connection to Redis: TimeoutError()") == 2
+    assert messages.count("no connection to Redis: network:ConnectionError") == 2
     assert " s, in which 3 messages were refused" in messages
     assert messages.count("3 messages were lost, 3 so far") == 2
+
+
+async def test_a_silent_connection_is_replaced(
+    server: FakeServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis = FakeAsyncRedis(server=server)
+    async with running(redis) as hub:
+        # A peer that vanished says nothing, not even that it is gone.
+        monkeypatch.setattr(module, "SILENCE", 0.01)
+        server.connected = False
+        await eventually(lambda: "no connection to Redis: TimeoutError()" in caplog.text)
+        monkeypatch.setattr(module, "SILENCE", 5)
+        server.connected = True
+        await eventually(lambda: hub.connected)
 
 
 async def test_it_starts_without_redis(
@@ -168,7 +207,7 @@ async def test_it_starts_without_redis(
     await redis.aclose()
 
 
-@pytest.mark.parametrize("error", [RedisError("READONLY"), OSError("reset")])
+@pytest.mark.parametrize("error", [RedisError("READONLY"), OSError("reset"), ValueError()])
 async def test_who_publishes_is_told_of_a_failure(server: FakeServer, error: Exception) -> None:
     redis = FailingRedis(server=server)
     async with running(redis) as hub, running(FakeAsyncRedis(server=server)) as other:
@@ -208,6 +247,15 @@ async def test_what_comes_twice_is_delivered_once(server: FakeServer) -> None:
                 await redis.publish("tests", json.dumps(batch))
             assert await read(inbox, 4) == ["a", "b", "c", "d"]
             assert hub.lost == 0
+
+
+async def test_what_cannot_be_encoded_ends_nothing(server: FakeServer) -> None:
+    async with running(FakeAsyncRedis(server=server)) as hub:
+        with hub.join("a", pytest.fail) as inbox:
+            with pytest.raises(Unavailable):
+                await hub.publish("a", "\ud800")
+            await hub.publish("a", "next")
+            assert await read(inbox, 1) == ["next"]
 
 
 @pytest.mark.parametrize("data", ["", "garbage", "[]", '["other", "x", []]', b"\xff", "null"])
