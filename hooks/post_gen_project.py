@@ -23,6 +23,20 @@ PLACEHOLDER = "change-me"
 # tojson writes an apostrophe as \u0027, so that no answer can end this literal.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 
+REALTIME = """
+    app/api/routes/ws.py
+    app/realtime/__init__.py
+    app/realtime/hub.py
+    app/realtime/member.py
+    app/realtime/memory_hub.py
+    app/realtime/redis_hub.py
+    tests/api/routes/test_ws.py
+    tests/realtime/test_hub.py
+    tests/realtime/test_member.py
+    tests/realtime/test_memory_hub.py
+    tests/realtime/test_realtime.py
+    tests/realtime/test_redis_hub.py
+""".split()
 DATABASE = """
     app/api/dependencies.py
     app/api/routes/items.py
@@ -98,7 +112,12 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
                 "tests/tasks/test_worker.py",
             ],
         ),
+        (answers["use_websocket"] is True, [*middleware("websocket"), *REALTIME]),
         (redis, ["app/core/redis.py", "tests/core/test_redis.py"]),
+        (
+            answers["use_rate_limit"] is True or answers["use_websocket"] is True,
+            ["app/core/addresses.py", "tests/core/test_addresses.py"],
+        ),
         (answers["use_example_middleware"] is True, middleware("example")),
         (answers["database"] != "none", DATABASE),
         (answers["database"] == "sqlite", database("sqlite")),

@@ -27,7 +27,6 @@ CHOICES = {
     "background_tasks": ("none", "fastapi", "taskiq"),
     "ci": ("github", "gitlab", "none"),
 }
-NOT_BUILT_YET = ("use_websocket",)
 
 TEXT_LENGTH = 200
 SLUG_LENGTH = 64
@@ -148,8 +147,6 @@ def boolean_problem(question: str, answer: object) -> str | None:
     if not isinstance(answer, bool):
         # Older releases leave what was typed on the command line as text, and "n" is true.
         return f"{shown(answer)} is not a boolean; answer yes or no to Cookiecutter 2.7 or newer"
-    if answer and question in NOT_BUILT_YET:
-        return "it is not built yet; answer with no"
     return None
 
 

@@ -31,9 +31,6 @@ QUESTIONS: dict[str, Answer | list[str]] = {
     "ci": ["github", "gitlab", "none"],
 }
 
-# Questions that are asked already, and must not be answered with yes before their pick is there.
-NOT_BUILT_YET = ["use_websocket"]
-
 
 @dataclass(frozen=True)
 class Owned:
@@ -154,6 +151,33 @@ OWNED = [
         also=(("use_rate_limit", (True,)), ("use_websocket", (True,))),
     ),
     Owned(
+        "use_websocket",
+        (True,),
+        middleware("websocket")
+        | {
+            "app/api/routes/ws.py",
+            "app/realtime/__init__.py",
+            "app/realtime/hub.py",
+            "app/realtime/member.py",
+            "app/realtime/memory_hub.py",
+            "app/realtime/redis_hub.py",
+            "tests/api/routes/test_ws.py",
+            "tests/realtime/test_hub.py",
+            "tests/realtime/test_member.py",
+            "tests/realtime/test_memory_hub.py",
+            "tests/realtime/test_realtime.py",
+            "tests/realtime/test_redis_hub.py",
+        },
+        ("realtime", "WEBSOCKET_ORIGINS", "websockets>="),
+    ),
+    Owned(
+        "use_websocket",
+        (True,),
+        frozenset({"app/core/addresses.py", "tests/core/test_addresses.py"}),
+        ("client_network",),
+        also=(("use_rate_limit", (True,)),),
+    ),
+    Owned(
         "use_example_middleware",
         (True,),
         middleware("example"),
@@ -254,7 +278,7 @@ def picked(question: str) -> list[Answer]:
     default = QUESTIONS[question]
     if isinstance(default, list):
         return [choice for choice in default if choice != "none"]
-    return [True] if isinstance(default, bool) and question not in NOT_BUILT_YET else []
+    return [True] if isinstance(default, bool) else []
 
 
 NOTHING: Answers = {

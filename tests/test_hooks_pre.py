@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.picks import DEFAULTS, NOT_BUILT_YET, QUESTIONS
+from tests.picks import DEFAULTS, QUESTIONS
 from tests.template import hook_source, imports, load_hook, rendered_hook
 
 HOOK = load_hook("pre_gen_project", DEFAULTS)
@@ -162,11 +162,6 @@ def test_a_boolean_that_is_none(question: str, answer: object) -> None:
     [problem] = problems(**{question: answer})
     assert problem.startswith(f"{question}: {answer!r} is not a boolean; answer yes or no")
     assert "Cookiecutter 2.7" in problem
-
-
-@pytest.mark.parametrize("question", NOT_BUILT_YET)
-def test_what_is_not_built_yet(question: str) -> None:
-    assert problems(**{question: True}) == [f"{question}: it is not built yet; answer with no"]
 
 
 @pytest.mark.parametrize("answer", ["other", "NONE", "", None, True, ["none"], {}])

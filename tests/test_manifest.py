@@ -11,7 +11,6 @@ from tests.picks import (
     ALWAYS,
     COMBINATIONS,
     DEFAULTS,
-    NOT_BUILT_YET,
     OWNED,
     Answers,
     files_of,
@@ -29,13 +28,6 @@ REFUSED: dict[str, tuple[Answers, str]] = {
     "long": ({"description": "a" * 201}, "it has 201 characters; answer with at most 200"),
     "control character": ({"author_name": "a\x07"}, "it holds unsafe characters (U+0007); answer"),
     "no address": ({"author_email": "me"}, "author_email: 'me' is not an address; answer like"),
-    **{
-        f"{question} is not built yet": (
-            {question: True},
-            f"{question}: it is not built yet; answer with no",
-        )
-        for question in NOT_BUILT_YET
-    },
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from cookiecutter.prompt import prompt_for_config
 
-from tests.picks import DEFAULTS, NOT_BUILT_YET, QUESTIONS
+from tests.picks import DEFAULTS, QUESTIONS
 from tests.template import CONTEXT, ROOT, TREE, cookiecutter, load_hook, template_files
 
 WIRING = frozenset(
@@ -57,7 +57,6 @@ def test_the_hook_knows_the_same_questions() -> None:
     assert set(hook.TEXTS) == {name for name in QUESTIONS if isinstance(QUESTIONS[name], str)}
     assert set(hook.BOOLEANS) == {name for name in QUESTIONS if isinstance(QUESTIONS[name], bool)}
     assert choices == hook.CHOICES
-    assert list(hook.NOT_BUILT_YET) == NOT_BUILT_YET
 
 
 def test_each_has_a_prompt() -> None:

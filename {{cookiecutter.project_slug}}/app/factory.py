@@ -7,7 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import create_router
+from app import (
+    api,
+    # {% if cookiecutter.use_websocket %}
+    realtime,
+    # {% endif %}
+)
 from app.core import (
     errors,
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
@@ -55,6 +60,9 @@ RESOURCES = [
     # {% if cookiecutter.background_tasks == "taskiq" %}
     broker.serve,
     # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.serve,
+    # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    realtime.serve,
     # {% endif %}
     announce,
 ]
@@ -107,8 +115,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.broker = broker.create_broker(settings)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = runner.TaskRunner(settings)
     # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    realtime.watch(app, client, queue_size=settings.websocket_queue_size)
+    # {% endif %}
     app.router.default = errors.not_found
-    app.include_router(create_router(settings))
+    app.include_router(api.create_router(settings))
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)
     # {% endif %}

@@ -13,6 +13,9 @@ from app.api.routes import (
     # {% if cookiecutter.background_tasks == "taskiq" %}
     tasks,
     # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    ws,
+    # {% endif %}
 )
 from app.core.settings import CoreSettings
 
@@ -26,6 +29,9 @@ def create_router(settings: CoreSettings) -> APIRouter:
     # {% if cookiecutter.background_tasks == "taskiq" %}
     api.include_router(tasks.router)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    api.include_router(background_tasks.router)
+    # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    api.include_router(ws.router)
     # {% endif %}
 
     router = APIRouter()

@@ -35,6 +35,9 @@ from app.middleware import (
     # {% if cookiecutter.use_trusted_host %}
     trusted_host,
     # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    websocket,
+    # {% endif %}
 )
 
 # {%- if cookiecutter.background_tasks == "taskiq" +%}
@@ -73,6 +76,9 @@ class Settings(
     # {% endif %}
     # {% if cookiecutter.use_trusted_host %}
     trusted_host.TrustedHostSettings,
+    # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    websocket.WebSocketSettings,
     # {% endif %}
     CoreSettings,
     BaseSettings,

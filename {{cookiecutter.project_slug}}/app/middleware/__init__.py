@@ -39,6 +39,9 @@ from app.middleware import (
     # {% if cookiecutter.use_trusted_host %}
     trusted_host,
     # {% endif %}
+    # {% if cookiecutter.use_websocket %}
+    websocket,
+    # {% endif %}
 )
 
 if TYPE_CHECKING:
@@ -90,6 +93,14 @@ def stack(
         # {% endif %}
         # {% if cookiecutter.use_gzip %}
         gzip.layer(settings),
+        # {% endif %}
+        # {% if cookiecutter.use_websocket %}
+        websocket.layer(
+            settings,
+            # {% if cookiecutter.use_cors %}
+            default_origins=settings.backend_cors_origins,
+            # {% endif %}
+        ),
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         api_key.layer(settings),

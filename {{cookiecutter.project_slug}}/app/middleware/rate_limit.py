@@ -1,7 +1,6 @@
 """How many requests a client may make."""
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv6Address
 from typing import Literal
 
 from pydantic import field_validator
@@ -9,6 +8,7 @@ from redis.asyncio import Redis
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.addresses import client_network
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, READINESS, route_path
 from app.core.redis import RedisSettings
@@ -55,9 +55,7 @@ class RateLimitMiddleware:
 
     `path_limits` stand in for `limit` at their paths and below; `/` stands for itself alone.
     `windows`: where is counted; `is_required` refuses all with a 503 while that does not answer.
-    A client is its address, as the server has it: who may set it by `X-Forwarded-For` is for the
-    server to know (`uvicorn --forwarded-allow-ips`). Of IPv6 its network counts, for one customer
-    has many addresses.
+    A client is its address, as the server has it; of IPv6 its network.
     Source: RFC 6585, section 4; draft-ietf-httpapi-ratelimit-headers-06
     """
 
@@ -90,7 +88,7 @@ class RateLimitMiddleware:
             return
 
         rule, limit = self.find_rule(path)
-        window = await self.windows.hit(f"{rule}:{_client(scope)}", limit)
+        window = await self.windows.hit(f"{rule}:{client_network(scope)}", limit)
         if window is None and self.is_required:
             response = error_response(503, "Try again later", headers={"Retry-After": "1"})
             await response(scope, receive, send)
@@ -121,19 +119,6 @@ def layer(settings: RateLimitSettings, redis: Redis | None) -> Middleware:
         windows=RedisWindows(redis) if redis else MemoryWindows(),
         is_required=settings.rate_limit_on_store_error == "refuse",
     )
-
-
-def _client(scope: Scope) -> str:
-    # On a Unix socket there are no addresses: all clients are one.
-    host: str = scope["client"][0] if scope.get("client") else ""
-    if ":" not in host:
-        return host[:64]
-    try:
-        address = IPv6Address(host)
-    except ValueError:
-        # A proxy may have passed on anything.
-        return host[:64]
-    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
 
 
 def _with_headers(send: Send, limit: Limit, window: Window) -> Send:

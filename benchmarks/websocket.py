@@ -1,0 +1,145 @@
+"""Measure what a room costs: 1,000 sockets, next to a bare Starlette endpoint with a list of them.
+
+Each is served by a process of its own, and asked in turns, so that a busy machine slows both.
+The clients read bytes and parse nothing, so that the servers are what is measured.
+"""
+
+import argparse
+import asyncio
+import base64
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
+LIMIT = 0.7
+BARE = """
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
+
+sockets = []
+
+async def chat(websocket):
+    await websocket.accept()
+    sockets.append(websocket)
+    try:
+        while True:
+            text = await websocket.receive_text()
+            for socket in list(sockets):
+                await socket.send_text(text)
+    except WebSocketDisconnect:
+        sockets.remove(websocket)
+
+app = Starlette(routes=[WebSocketRoute("/ws/{room}", chat)])
+"""
+# What a client must send masked; with a mask of zeros the text stays as it is.
+END = b"the end of the round"
+
+
+def frame(text: bytes) -> bytes:
+    """Return a masked text frame (RFC 6455, section 5.2)."""
+    assert len(text) < 126
+    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
+
+
+@contextmanager
+def served(directory: Path, port: int) -> Iterator[int]:
+    """Serve `app.main:app` of a directory; yield the port."""
+    settings = {
+        "DEBUG": "true",
+        "LOG_LEVEL": "ERROR",
+        "API_KEY_ENABLED": "false",
+        "RATE_LIMIT": "1000000/second",
+        "WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "10000",
+        "WEBSOCKET_MESSAGE_RATE": "100000",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    # The clients are too plain to answer a ping.
+    options = ["--log-level", "error", "--ws-ping-interval", "0"]
+    process = subprocess.Popen([*command, *options], cwd=directory, env=os.environ | settings)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a WebSocket."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    lines = (
+        "GET /ws/room HTTP/1.1",
+        "Host: localhost",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+    )
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+async def read_until_end(reader: asyncio.StreamReader) -> None:
+    """Read until the last message of a round."""
+    tail = b""
+    while END not in tail:
+        data = await reader.read(65536)
+        assert data, "closed"
+        tail = tail[-len(END) :] + data
+
+
+async def run(ports: dict[str, int], sockets: int, messages: int, rounds: int) -> None:
+    """Print the medians and exit with 1 when ours is too slow."""
+    rooms = {name: [await connect(port) for _ in range(sockets)] for name, port in ports.items()}
+    rates: dict[str, list[float]] = {name: [] for name in rooms}
+    for number in range(rounds + 1):
+        for name, members in rooms.items():
+            _, writer = members[0]
+            start = time.perf_counter()
+            for _ in range(messages - 1):
+                writer.write(frame(b'{"text":"' + b"x" * 64 + b'"}'))
+            writer.write(frame(b'{"text":"' + END + b'"}'))
+            await asyncio.gather(*(read_until_end(reader) for reader, _ in members))
+            if number:  # the first warms up
+                seconds = time.perf_counter() - start
+                rates[name].append(sockets * messages / seconds)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    for name, median in medians.items():
+        print(f"{name:10} {median:10,.0f} messages a second to {sockets} sockets")
+    ratios = [ours / bare for ours, bare in zip(rates["room"], rates["bare"], strict=True)]
+    ratio = statistics.median(ratios)
+    print(f"{'ratio':10} {ratio:10.2f}    (at least {LIMIT})")
+    sys.exit(ratio < LIMIT)
+
+
+def main() -> None:
+    """Serve both and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sockets", type=int, default=1000)
+    parser.add_argument("--messages", type=int, default=50, help="a round (default: 50)")
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        bare = Path(directory) / "app"
+        bare.mkdir()
+        (bare / "main.py").write_text(BARE)
+        ports = {
+            "bare": stack.enter_context(served(Path(directory), 8751)),
+            "room": stack.enter_context(served(TEMPLATE, 8752)),
+        }
+        time.sleep(3)
+        asyncio.run(run(ports, arguments.sockets, arguments.messages, arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

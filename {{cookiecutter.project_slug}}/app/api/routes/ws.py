@@ -1,0 +1,110 @@
+"""WebSockets: an echo, and rooms in which everyone hears everyone."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from secrets import token_hex
+from typing import Annotated, Literal
+
+import anyio
+from fastapi import APIRouter, Path, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ValidationError
+
+from app.realtime.hub import Hub, Unavailable
+from app.realtime.member import member
+
+# The close code for data of a type that is not understood (RFC 6455, section 7.4.1).
+UNSUPPORTED_DATA = 1003
+# How long the news that somebody left may take, in seconds.
+NOTICE_TIMEOUT = 1
+
+router = APIRouter()
+
+
+class Incoming(BaseModel):
+    """What a client sends to a room."""
+
+    text: str
+
+
+class Outgoing(BaseModel):
+    """What a client gets from a room. An `error` is for one alone, all else for everyone in it."""
+
+    type: Literal["message", "joined", "left", "error"]
+    room: str
+    sender: str | None = None
+    text: str | None = None
+
+
+@router.websocket("/ws")
+async def echo(websocket: WebSocket) -> None:
+    """Answer each text."""
+    await websocket.accept()
+    with suppress(WebSocketDisconnect):
+        async for frame in read(websocket):
+            if isinstance(frame, bytes):
+                await websocket.close(UNSUPPORTED_DATA, "Send text")
+                return
+            await websocket.send_text(f"Message received: {frame}")
+
+
+@router.websocket("/ws/{room}")
+async def chat(
+    websocket: WebSocket, room: Annotated[str, Path(pattern="^[A-Za-z0-9._-]{1,64}$")]
+) -> None:
+    """Send each `{"text": "..."}` to everyone in the room."""
+    hub: Hub = websocket.app.state.hub
+    sender = name_of(websocket)
+
+    async def publish(message: Outgoing) -> None:
+        await hub.publish(room, encode(message))
+
+    async def answer(text: str) -> None:
+        await websocket.send_text(encode(Outgoing(type="error", room=room, text=text)))
+
+    await websocket.accept()
+    try:
+        async with member(hub, room, websocket):
+            with suppress(Unavailable):
+                await publish(Outgoing(type="joined", room=room, sender=sender))
+            async for frame in read(websocket):
+                try:
+                    text = parse(frame)
+                    await publish(Outgoing(type="message", room=room, sender=sender, text=text))
+                except ValueError as error:
+                    await answer(str(error))
+                except Unavailable:
+                    await answer("Not sent: try again later")
+    finally:
+        # Even when the server stops, but not for long.
+        with anyio.move_on_after(NOTICE_TIMEOUT, shield=True), suppress(Unavailable):
+            await publish(Outgoing(type="left", room=room, sender=sender))
+
+
+def name_of(websocket: WebSocket) -> str:
+    """Return the user's name, where a layer has found out who it is, else one for this socket."""
+    user = websocket.scope.get("user")
+    if user is not None and user.is_authenticated:
+        return str(user.display_name)
+    return f"guest-{token_hex(4)}"
+
+
+async def read(websocket: WebSocket) -> AsyncIterator[str | bytes]:
+    """Yield each frame until the socket is closed."""
+    while (message := await websocket.receive())["type"] == "websocket.receive":
+        text = message.get("text")
+        yield message["bytes"] if text is None else text
+
+
+def parse(frame: str | bytes) -> str:
+    """Return the text of a message. Raises a ValueError that says what is wrong with it."""
+    if isinstance(frame, bytes):
+        raise ValueError("Send text, not binary")
+    try:
+        return Incoming.model_validate_json(frame).text
+    except ValidationError:
+        raise ValueError('Send JSON, such as {"text": "Hello"}') from None
+
+
+def encode(message: Outgoing) -> str:
+    """Return what goes over the wire."""
+    return message.model_dump_json(exclude_none=True)
