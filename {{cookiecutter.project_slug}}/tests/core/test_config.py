@@ -42,7 +42,7 @@ def test_unusable_settings_end_the_process_with_a_line_each(
 
 def test_an_exception_does_not_print_a_value_either(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValidationError) as refusal:
-        make_settings(log_level="hunter2")
+        make_settings(debug="hunter2")
     assert "hunter2" not in str(refusal.value)
 
 
