@@ -3,13 +3,18 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
 from app.api import create_router
 from app.core import errors
 from app.core.config import Settings, get_settings
+
+# {%- if cookiecutter.database != "none" +%}
+from app.db import sessions
+
+# {%- endif +%}
 from app.middleware import (
     # {% if cookiecutter.use_api_key %}
     api_key,
@@ -23,9 +28,13 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold what the service needs while it runs."""
-    layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
-    logger.info("serving behind %s", " > ".join(layers))
-    yield
+    async with AsyncExitStack() as resources:
+        # {% if cookiecutter.database != "none" %}
+        await resources.enter_async_context(sessions.serve(app))
+        # {% endif %}
+        layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
+        logger.info("serving behind %s", " > ".join(layers))
+        yield
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

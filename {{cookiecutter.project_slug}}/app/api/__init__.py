@@ -4,6 +4,9 @@ from fastapi import APIRouter
 
 from app.api.routes import (
     health,
+    # {% if cookiecutter.database != "none" %}
+    items,
+    # {% endif %}
     root,
 )
 from app.core.settings import CoreSettings
@@ -12,6 +15,9 @@ from app.core.settings import CoreSettings
 def create_router(settings: CoreSettings) -> APIRouter:
     """Return all routes. Those of your own go behind `API_PREFIX`."""
     api = APIRouter(prefix=settings.api_prefix)
+    # {% if cookiecutter.database != "none" %}
+    api.include_router(items.router)
+    # {% endif %}
 
     router = APIRouter()
     router.include_router(root.router)

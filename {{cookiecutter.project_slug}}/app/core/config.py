@@ -7,6 +7,11 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.settings import CoreSettings, describe
+
+# {%- if cookiecutter.database != "none" +%}
+from app.db import DatabaseSettings
+
+# {%- endif +%}
 from app.middleware import (
     # {% if cookiecutter.use_api_key %}
     api_key,
@@ -37,6 +42,9 @@ class Settings(
     body_limit.BodyLimitSettings,
     # {% if cookiecutter.use_cors %}
     cors.CORSSettings,
+    # {% endif %}
+    # {% if cookiecutter.database != "none" %}
+    DatabaseSettings,
     # {% endif %}
     # {% if cookiecutter.use_example_middleware %}
     example.ExampleSettings,

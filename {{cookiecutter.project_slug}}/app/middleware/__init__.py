@@ -27,6 +27,9 @@ from app.middleware import (
     # {% if cookiecutter.use_security_headers %}
     security_headers,
     # {% endif %}
+    # {% if cookiecutter.database != "none" %}
+    transaction,
+    # {% endif %}
     # {% if cookiecutter.use_trusted_host %}
     trusted_host,
     # {% endif %}
@@ -69,6 +72,9 @@ def stack(settings: Settings) -> list[Middleware]:
         # {% endif %}
         # {% if cookiecutter.use_example_middleware %}
         *example.layers(settings),
+        # {% endif %}
+        # {% if cookiecutter.database != "none" %}
+        transaction.layer(),
         # {% endif %}
     ]
     return [layer for layer in layers if layer is not None]
