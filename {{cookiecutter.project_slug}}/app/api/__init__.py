@@ -8,7 +8,15 @@ from app.api.routes import (
     items,
     # {% endif %}
     root,
+    # {% if cookiecutter.jwt != "none" %}
+    users,
+    # {% endif %}
 )
+
+# {%- if cookiecutter.jwt != "none" and cookiecutter.database != "none" +%}
+from app.auth.dependencies import requires_user
+
+# {%- endif +%}
 from app.core.settings import CoreSettings
 
 
@@ -16,7 +24,15 @@ def create_router(settings: CoreSettings) -> APIRouter:
     """Return all routes. Those of your own go behind `API_PREFIX`."""
     api = APIRouter(prefix=settings.api_prefix)
     # {% if cookiecutter.database != "none" %}
-    api.include_router(items.router)
+    api.include_router(
+        items.router,
+        # {% if cookiecutter.jwt != "none" %}
+        dependencies=[requires_user],
+        # {% endif %}
+    )
+    # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    api.include_router(users.router)
     # {% endif %}
 
     router = APIRouter()

@@ -12,7 +12,11 @@ from app.auth.tokens import User
 bearer = HTTPBearer(scheme_name="Bearer", bearerFormat="JWT", auto_error=False)
 
 
-async def current_user(connection: HTTPConnection, required: SecurityScopes) -> User:
+async def current_user(
+    connection: HTTPConnection,
+    required: SecurityScopes,
+    _: Annotated[object, Security(bearer)],
+) -> User:
     """Return who calls; 401 for nobody, 403 where the token does not allow all that is required.
 
     For HTTP and WebSocket routes. Source: RFC 6750, section 3
@@ -26,6 +30,9 @@ async def current_user(connection: HTTPConnection, required: SecurityScopes) -> 
         raise HTTPException(403, message, headers={"WWW-Authenticate": challenge})
     return user
 
+
+requires_user = Security(current_user)
+"""For all routes of a router: `include_router(..., dependencies=[requires_user])`."""
 
 CurrentUser = Annotated[User, Security(current_user)]
 """Whoever calls. With scopes: `Annotated[User, Security(current_user, scopes=["items:write"])]`."""

@@ -26,6 +26,9 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    jwt,
+    # {% endif %}
     # {% if cookiecutter.use_security_headers %}
     security_headers,
     # {% endif %}
@@ -51,6 +54,9 @@ class Settings(
     # {% endif %}
     # {% if cookiecutter.use_gzip %}
     gzip.GZipSettings,
+    # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    jwt.JWTSettings,
     # {% endif %}
     # {% if cookiecutter.use_security_headers %}
     security_headers.SecurityHeadersSettings,

@@ -21,6 +21,9 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    jwt,
+    # {% endif %}
     # {% if cookiecutter.use_request_logging %}
     request_logging,
     # {% endif %}
@@ -69,6 +72,9 @@ def stack(settings: Settings) -> list[Middleware]:
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         api_key.layer(settings),
+        # {% endif %}
+        # {% if cookiecutter.jwt != "none" %}
+        jwt.layer(settings),
         # {% endif %}
         # {% if cookiecutter.use_example_middleware %}
         *example.layers(settings),

@@ -9,6 +9,7 @@ from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.auth import JWTSettings, create_verifier
 from app.auth.tokens import InvalidToken, KeysUnavailable, User, Verifier
 from app.core.errors import error_response
 from app.core.paths import route_path
@@ -20,6 +21,8 @@ EXPIRED = 3000
 
 # The longest that a socket waits for its token to expire: a year, which every event loop can count.
 LONGEST = 31_536_000
+
+__all__ = ["JWTMiddleware", "JWTSettings", "layer"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +38,7 @@ class JWTMiddleware:
     Source: RFC 6750; https://www.starlette.io/authentication/
     """
 
-    def __init__(
-        self, app: ASGIApp, *, verifier: Verifier, ignored_paths: Collection[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, verifier: Verifier, ignored_paths: Collection[str]) -> None:
         self.app = app
         self.verifier = verifier
         self.ignored_paths = frozenset(ignored_paths)
@@ -113,8 +114,9 @@ class JWTMiddleware:
                 timer.cancel()
 
 
-def layer(verifier: Verifier, *, ignored_paths: Collection[str] = ()) -> Middleware:
-    """Believe the tokens that `verifier` does."""
+def layer(settings: JWTSettings, *, ignored_paths: Collection[str] = ()) -> Middleware:
+    """Look at tokens, except at `ignored_paths`."""
+    verifier = create_verifier(settings)
     return Middleware(JWTMiddleware, verifier=verifier, ignored_paths=ignored_paths)
 
 
