@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import jwt
@@ -110,15 +111,16 @@ class Keys(Protocol):
 
 
 class SecretKeys:
-    """Secrets shared with the issuer. Each is tried: not every issuer names the one it used."""
+    """The secret of today, and those that it replaced. Each has a name of ours."""
 
     def __init__(self, settings: TokenSettings) -> None:
-        keys = [settings.jwt_secret_key, *settings.jwt_previous_secret_keys]
-        self.keys = [key.get_secret_value().encode() for key in keys]
+        secrets = [settings.jwt_secret_key, *settings.jwt_previous_secret_keys]
+        keys = [secret.get_secret_value().encode() for secret in secrets]
+        self.keys = {key_id(key): key for key in keys}
 
     async def find(self, kid: str | None) -> Sequence[Key]:
-        """Return all of them."""
-        return self.keys
+        """Return the one of this name; all of them where an issuer has names of its own."""
+        return [self.keys[kid]] if kid in self.keys else list(self.keys.values())
 
 
 class Verifier:
@@ -174,6 +176,11 @@ class Verifier:
         if not claims["sub"]:
             raise InvalidToken("stands for nobody")
         return claims
+
+
+def key_id(key: bytes) -> str:
+    """Return the name of a secret, from which nobody can tell it."""
+    return blake2b(key, digest_size=8, person=b"kid").hexdigest()
 
 
 def _check_secret(secret: SecretStr) -> None:
