@@ -8,6 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from app.api import create_router
+
+# {%- if cookiecutter.jwt == "issue" +%}
+from app.auth import accounts
+
+# {%- endif +%}
 from app.core import errors
 from app.core.config import Settings, get_settings
 
@@ -62,6 +67,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.checks = {}
     app.router.default = errors.not_found
     app.include_router(create_router(settings))
+    # {% if cookiecutter.jwt == "issue" %}
+    accounts.serve(app, settings)
+    # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)
     # {% endif %}

@@ -3,11 +3,17 @@
 from fastapi import APIRouter
 
 from app.api.routes import (
+    # {% if cookiecutter.jwt == "issue" %}
+    accounts,
+    # {% endif %}
     health,
     # {% if cookiecutter.database != "none" %}
     items,
     # {% endif %}
     root,
+    # {% if cookiecutter.jwt == "issue" %}
+    token,
+    # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
     users,
     # {% endif %}
@@ -33,6 +39,10 @@ def create_router(settings: CoreSettings) -> APIRouter:
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
     api.include_router(users.router)
+    # {% endif %}
+    # {% if cookiecutter.jwt == "issue" %}
+    api.include_router(accounts.router)
+    api.include_router(token.router)
     # {% endif %}
 
     router = APIRouter()

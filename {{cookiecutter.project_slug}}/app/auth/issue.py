@@ -7,6 +7,7 @@ from uuid import uuid4
 import jwt
 from pydantic import Field, SecretStr, field_validator
 
+from app.auth.login_limit import Limit
 from app.auth.models import Account
 from app.auth.tokens import REMEDY, SecretKeys, TokenSettings, Verifier, key_id
 
@@ -38,6 +39,12 @@ class JWTSettings(TokenSettings):
     # Less would not slow down a graphics card.
     argon2_memory_cost: int = Field(default=65_536, ge=19_456)
     argon2_parallelism: int = Field(default=4, ge=1)
+
+    @field_validator("login_limit", "login_limit_address")
+    @classmethod
+    def _check_login_limits(cls, value: str) -> str:
+        Limit.parse(value)
+        return value
 
     @field_validator("jwt_secret_key")
     @classmethod

@@ -74,7 +74,13 @@ def stack(settings: Settings) -> list[Middleware]:
         api_key.layer(settings),
         # {% endif %}
         # {% if cookiecutter.jwt != "none" %}
-        jwt.layer(settings),
+        jwt.layer(
+            settings,
+            # {% if cookiecutter.jwt == "issue" %}
+            # Where clients come for a new token, often with the old one.
+            ignored_paths=[f"{settings.api_prefix}/token"],
+            # {% endif %}
+        ),
         # {% endif %}
         # {% if cookiecutter.use_example_middleware %}
         *example.layers(settings),

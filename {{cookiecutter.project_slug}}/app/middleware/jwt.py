@@ -31,7 +31,7 @@ class JWTMiddleware:
     """Set `scope["user"]` and `scope["auth"]`, by what the token of the caller says.
 
     Without a token they are those of nobody: routes decide whom they require. A token that
-    `verifier` does not believe is answered with a 401, except at `ignored_paths`.
+    `verifier` does not believe is answered with a 401, except at `ignored_paths` and below.
     A browser, which cannot set the headers of a WebSocket, sends its token as a subprotocol:
     `new WebSocket(url, ["bearer", token])`. When a token expires, its sockets are closed.
     Ours rather than Starlette's, which has no answer for a WebSocket.
@@ -41,7 +41,7 @@ class JWTMiddleware:
     def __init__(self, app: ASGIApp, *, verifier: Verifier, ignored_paths: Collection[str]) -> None:
         self.app = app
         self.verifier = verifier
-        self.ignored_paths = frozenset(ignored_paths)
+        self.ignored = tuple(path + "/" for path in ignored_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -51,7 +51,7 @@ class JWTMiddleware:
         scope["auth"], scope["user"] = AuthCredentials(), UnauthenticatedUser()
         try:
             token = _find_token(scope)
-            if token is None or route_path(scope) in self.ignored_paths:
+            if token is None or (route_path(scope) + "/").startswith(self.ignored):
                 await self.app(scope, receive, send)
                 return
             user = await self.verifier.verify(token)
