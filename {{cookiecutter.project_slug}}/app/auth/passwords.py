@@ -33,7 +33,9 @@ def _normalize(password: str) -> str:
 Password = Annotated[str, StringConstraints(max_length=128), AfterValidator(_normalize)]
 """What somebody may try as a password."""
 
-NewPassword = Annotated[Password, StringConstraints(min_length=8)]
+NewPassword = Annotated[
+    str, StringConstraints(min_length=8, max_length=128), AfterValidator(_normalize)
+]
 """What somebody may choose as one: length is what counts. Source: NIST SP 800-63B, 3.1.1.2"""
 
 

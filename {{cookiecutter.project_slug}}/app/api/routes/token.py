@@ -75,8 +75,9 @@ async def log_in(
             .where(Account.id == account.id, Account.password_hash == hashed)
             .values(password_hash=new_hash)
         )
-    allowed = account.scopes.split()
-    scopes = [scope for scope in form.scope.split() if scope in allowed] or allowed
+    scopes = account.scopes.split()
+    if form.scope:
+        scopes = [scope for scope in scopes if scope in form.scope.split()]
     lifetime = settings.jwt_refresh_lifetime
     token = await refresh.start(session, account, " ".join(scopes), lifetime)
     return _answer(response, settings, account, scopes, token)
