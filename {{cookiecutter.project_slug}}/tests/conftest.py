@@ -47,6 +47,10 @@ ENVIRONMENT = {
     "JWT_ISSUER": "https://id.example.com",
     "JWT_AUDIENCE": "https://api.example.com",
     # {% endif %}
+    # {% if cookiecutter.jwt == "issue" %}
+    "ARGON2_TIME_COST": "1",
+    "ARGON2_MEMORY_COST": "19456",
+    # {% endif %}
 }
 
 # In the order in which a request meets them.
@@ -65,6 +69,10 @@ LAYERS = [
     "TrustedHostMiddleware",
     # {% endif %}
     "BodyLimitMiddleware",
+    # {% if cookiecutter.use_example_middleware %}
+    "BaseHTTPMiddleware",
+    "AddHeaderMiddleware",
+    # {% endif %}
     # {% if cookiecutter.use_gzip %}
     "GZipMiddleware",
     # {% endif %}
@@ -74,32 +82,40 @@ LAYERS = [
     # {% if cookiecutter.jwt != "none" %}
     "JWTMiddleware",
     # {% endif %}
-    # {% if cookiecutter.use_example_middleware %}
-    "BaseHTTPMiddleware",
-    "AddHeaderMiddleware",
-    # {% endif %}
 ]
 
-# One of each layer that answers errors: the status, the path, the headers that bring it about.
-ERRORS: list[tuple[int, str, dict[str, str]]] = [
-    (404, "/nowhere", {}),
-    (413, "/", {"Content-Length": "1000000000"}),
-    (500, "/fails", {}),
+# By the layer that answers it: the status, the path and the headers that bring the error about.
+ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
+    "router": (404, "/nowhere", {}),
+    "errors": (500, "/fails", {}),
+    "body_limit": (413, "/", {"Content-Length": "1000000000"}),
     # {% if cookiecutter.use_trusted_host %}
-    (400, "/", {"Host": "other.example.com"}),
+    "trusted_host": (400, "/", {"Host": "other.example.com"}),
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
-    (401, "/nowhere", {"X-API-Key": "other"}),
+    "api_key": (401, "/nowhere", {"X-API-Key": "other"}),
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
-    (401, "/nowhere", {"Authorization": "Bearer other"}),
+    "jwt": (401, "/nowhere", {"Authorization": "Bearer other"}),
+    # {% endif %}
+}
+# {% if cookiecutter.use_cors %}
+
+# What a script in a browser may read.
+EXPOSED = [
+    "Retry-After",
+    "WWW-Authenticate",
+    # {% if cookiecutter.use_request_logging %}
+    "X-Request-ID",
+    "X-Process-Time",
     # {% endif %}
 ]
+# {% endif %}
 
 
 # {% if cookiecutter.jwt != "none" %}
 def make_token(**changes: object) -> str:
-    """An access token of a user with every scope. `changes`: other claims; None leaves one out."""
+    """An access token. `changes`: other claims than the usual ones; None leaves one out."""
     import time
 
     import jwt
@@ -200,12 +216,20 @@ def layers() -> list[str]:
     return LAYERS
 
 
-@pytest.fixture(params=ERRORS, ids=lambda error: str(error[0]))
+# {% if cookiecutter.use_cors %}
+@pytest.fixture
+def exposed() -> list[str]:
+    """The headers that a script in a browser may read."""
+    return EXPOSED
+
+
+# {% endif %}
+@pytest.fixture(params=ERRORS)
 def get_error(
     request: pytest.FixtureRequest, app: FastAPI, make_client: Callable[..., TestClient]
 ) -> Callable[..., Response]:
     """Make a request that ends in an error. A test with this runs for each layer that can."""
-    status, path, headers = request.param
+    status, path, headers = ERRORS[request.param]
 
     @app.get("/fails")
     async def fail() -> None:
@@ -287,16 +311,22 @@ def raw_headers() -> list[tuple[bytes, bytes]]:
 def log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], list[dict[str, Any]]]:
-    """Return all that was logged, as in production."""
+    """Return all that the service logged, as in production."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(caplog.handler, "formatter", JSONFormatter())
-    return lambda: [json.loads(line) for line in caplog.text.splitlines()]
+
+    def read() -> list[dict[str, Any]]:
+        entries = [json.loads(line) for line in caplog.text.splitlines()]
+        return [entry for entry in entries if entry["logger"] != "httpx2"]
+
+    return read
 
 
 @pytest.fixture
 def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a test configure logging, and undo that."""
-    loggers = [logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.access")]
+    names = (None, "uvicorn", "uvicorn.access", "uvicorn.error")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         monkeypatch.setattr(logger, "handlers", [])

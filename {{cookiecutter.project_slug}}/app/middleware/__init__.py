@@ -67,6 +67,9 @@ def stack(settings: Settings) -> list[Middleware]:
         trusted_host.layer(settings),
         # {% endif %}
         body_limit.layer(settings),
+        # {% if cookiecutter.use_example_middleware %}
+        *example.layers(settings),
+        # {% endif %}
         # {% if cookiecutter.use_gzip %}
         gzip.layer(settings),
         # {% endif %}
@@ -81,9 +84,6 @@ def stack(settings: Settings) -> list[Middleware]:
             ignored_paths=[f"{settings.api_prefix}/token"],
             # {% endif %}
         ),
-        # {% endif %}
-        # {% if cookiecutter.use_example_middleware %}
-        *example.layers(settings),
         # {% endif %}
         # {% if cookiecutter.database != "none" %}
         transaction.layer(),
