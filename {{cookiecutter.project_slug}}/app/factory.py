@@ -33,13 +33,24 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold what the service needs while it runs."""
-    async with AsyncExitStack() as resources:
+    resources = [
         # {% if cookiecutter.database != "none" %}
-        await resources.enter_async_context(sessions.serve(app))
+        sessions.serve,
         # {% endif %}
-        layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
-        logger.info("serving behind %s", " > ".join(layers))
+        announce,
+    ]
+    async with AsyncExitStack() as held:
+        for resource in resources:
+            await held.enter_async_context(resource(app))
         yield
+
+
+@asynccontextmanager
+async def announce(app: FastAPI) -> AsyncIterator[None]:
+    """Log the layers, once all else is there."""
+    layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
+    logger.info("serving behind %s", " > ".join(layers))
+    yield
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 async def check(engine: AsyncEngine) -> None:
     """Raise where the database does not answer, or its schema is behind the code."""
     async with engine.connect() as connection:
-        if await connection.run_sync(is_behind):
-            raise RuntimeError("the database schema is behind the code: run alembic upgrade heads")
+        behind = await connection.run_sync(is_behind)
+    if behind:
+        raise RuntimeError("the database schema is behind the code: run alembic upgrade heads")
 
 
 async def upgrade(engine: AsyncEngine, settings: CoreSettings) -> None:

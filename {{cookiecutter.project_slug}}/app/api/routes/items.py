@@ -25,7 +25,7 @@ ItemId = Annotated[int, Path(ge=1, le=BIGINT_MAX)]
 Name = Annotated[
     str,
     StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00]*\S[^\x00]*$"
+        strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$"
     ),
 ]
 Description = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]

@@ -1,0 +1,540 @@
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import BackgroundTasks, FastAPI, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+from sqlalchemy import insert, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.dependencies import DbSession, DbSessions, get_session
+from app.core.config import Settings
+from app.db.models import Item
+from app.factory import create_app
+from app.middleware.transaction import TransactionMiddleware
+
+pytestmark = pytest.mark.usefixtures("each_database")
+
+NAMES = "SELECT name FROM items ORDER BY id"
+# A constraint that is checked at COMMIT, and no earlier.
+DEFERRED = [
+    "DROP TABLE IF EXISTS child",
+    "DROP TABLE IF EXISTS parent",
+    "CREATE TABLE parent (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+]
+
+# Long enough to be cancelled.
+SLOW = """
+    WITH RECURSIVE counter (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM counter WHERE i < 200000)
+    SELECT count(*) FROM counter
+"""
+Sql = Callable[..., list[Any]]
+
+
+def item(name: str = "written") -> Item:
+    return Item(name=name, description="")
+
+
+@pytest.fixture
+def app(make_settings: Callable[..., Settings]) -> FastAPI:
+    return create_app(make_settings(database_pool_size=5))
+
+
+@pytest.fixture
+def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
+    return make_client(app)
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    return lambda: [
+        r.getMessage() for r in caplog.records if r.name == "app.middleware.transaction"
+    ]
+
+
+def connections(app: FastAPI) -> int:
+    checked_out: int = app.state.engine.pool.checkedout()
+    return checked_out
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 304, 399, 400, 404, 503])
+def test_status_decides(app: FastAPI, client: TestClient, sql: Sql, status: int) -> None:
+    @app.post("/write")
+    async def write(session: DbSession) -> Response:
+        session.add(item())
+        await session.flush()
+        return Response(status_code=status)
+
+    assert client.post("/write").status_code == status
+    assert sql(NAMES) == ([("written",)] if status < 400 else [])
+    assert connections(app) == 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), HTTPException(404)])
+def test_exception_rolls_back(app: FastAPI, client: TestClient, sql: Sql, error: Exception) -> None:
+    @app.post("/write")
+    async def write(session: DbSession) -> None:
+        session.add(item())
+        await session.flush()
+        raise error
+
+    assert client.post("/write").status_code == getattr(error, "status_code", 500)
+    assert sql(NAMES) == []
+    assert connections(app) == 0
+
+
+def test_commits_before_the_answer_begins(
+    app: FastAPI, make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    commit = AsyncSession.commit
+
+    async def record_commit(session: AsyncSession) -> None:
+        await commit(session)
+        order.append("commit")
+
+    async def recorder(scope: Scope, receive: Receive, send: Send) -> None:
+        async def record(message: Message) -> None:
+            order.append(message["type"])
+            await send(message)
+
+        await app(scope, receive, record if scope["type"] == "http" else send)
+
+    monkeypatch.setattr(AsyncSession, "commit", record_commit)
+    assert make_client(recorder).post("/items", json={"name": "x"}).status_code == 201
+    assert order[:2] == ["commit", "http.response.start"]
+
+
+def test_commit_that_fails_is_a_500(app: FastAPI, client: TestClient, sql: Sql) -> None:
+    @app.post("/orphan")
+    async def write(session: DbSession) -> dict[str, str]:
+        session.add(item())
+        await session.execute(text("INSERT INTO child VALUES (1)"))
+        return {"status": "stored"}
+
+    # What would answer in place of the commit that failed.
+    @app.exception_handler(SQLAlchemyError)
+    @app.exception_handler(RuntimeError)
+    async def answer(request: Request, exc: Exception) -> Response:
+        return Response("handled")
+
+    sql(*DEFERRED)
+    # More often than the pool has connections: none of them is spoilt.
+    for _ in range(3):
+        response = client.post("/orphan")
+        assert response.status_code == 500
+        assert response.json()["error"]["type"] == "server_error"
+        assert sql(NAMES) == []
+        assert connections(app) == 0
+    assert client.post("/items", json={"name": "next"}).status_code == 201
+    assert sql(NAMES) == [("next",)]
+    assert sql("SELECT * FROM child") == []
+    sql(*DEFERRED[:2])
+
+
+def test_flush_at_commit_that_fails_is_a_500(app: FastAPI, client: TestClient, sql: Sql) -> None:
+    @app.post("/write")
+    async def write(session: DbSession) -> None:
+        session.add_all([item(), item()])
+
+    assert client.post("/write").status_code == 500
+    assert sql(NAMES) == []
+    assert connections(app) == 0
+
+
+def test_error_that_was_caught_is_no_success(app: FastAPI, client: TestClient, sql: Sql) -> None:
+    @app.post("/write")
+    async def write(session: DbSession) -> None:
+        session.add(item())
+        await session.flush()
+        with suppress(SQLAlchemyError):
+            await session.execute(text("SELECT * FROM nowhere"))
+
+    # Where one statement that fails spoils the transaction, nothing is stored; else all of it.
+    stored = client.post("/write").status_code == 200
+    assert sql(NAMES) == [("written",)] * stored
+    assert connections(app) == 0
+
+
+def test_error_in_a_savepoint_can_be_caught(app: FastAPI, client: TestClient, sql: Sql) -> None:
+    @app.post("/write")
+    async def write(session: DbSession) -> None:
+        session.add(item())
+        await session.flush()
+        try:
+            async with session.begin_nested():
+                await session.execute(text("SELECT * FROM nowhere"))
+        except SQLAlchemyError:
+            pass
+
+    assert client.post("/write").status_code == 200
+    assert sql(NAMES) == [("written",)]
+
+
+def test_no_database_no_session(app: FastAPI, client: TestClient) -> None:
+    def fail(**options: Any) -> None:
+        raise AssertionError("a session was made")
+
+    app.state.sessions = fail
+    assert client.get("/").status_code == 200
+    assert client.get("/nowhere").status_code == 404
+    assert client.get("/items").status_code == 500
+    assert app.state.engine.pool.checkedin() <= 1
+
+
+def test_session_that_is_not_used_opens_no_connection(app: FastAPI, client: TestClient) -> None:
+    @app.get("/unused")
+    async def read(session: DbSession) -> bool:
+        assert not session.in_transaction()
+        return connections(app) == 0
+
+    assert client.get("/unused").json() is True
+
+
+def test_one_session_a_request(app: FastAPI, client: TestClient) -> None:
+    seen: list[object] = []
+
+    @app.get("/same")
+    async def read(request: Request, session: DbSession) -> bool:
+        seen.append(session)
+        return session is request.state.db is request.state["db"]
+
+    assert client.get("/same").json() is True
+    assert client.get("/same").json() is True
+    assert seen[0] is not seen[1]
+
+
+def test_dependency_can_be_overridden(app: FastAPI, client: TestClient) -> None:
+    @app.get("/session")
+    async def read(session: DbSession) -> str:
+        return str(session)
+
+    async def override() -> str:
+        return "mine"
+
+    app.dependency_overrides[get_session] = override
+    assert client.get("/session").json() == "mine"
+
+
+def test_sessions_of_their_own(app: FastAPI, client: TestClient, sql: Sql) -> None:
+    async def work(sessions: DbSessions, name: str) -> None:
+        async with sessions.begin() as session:
+            session.add(item(name))
+
+    @app.post("/work")
+    async def later(tasks: BackgroundTasks, sessions: DbSessions) -> None:
+        tasks.add_task(work, sessions, "background")
+
+    @app.websocket("/socket")
+    async def socket(websocket: Any, sessions: DbSessions) -> None: ...
+
+    assert client.post("/work").status_code == 200
+    assert sql(NAMES) == [("background",)]
+
+
+def test_state_is_shared_with_the_layers_outside() -> None:
+    state = {"outer": 1}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        request.state.inner = request.state.outer + 1
+        assert not hasattr(request.state, "nothing")
+        await Response()(scope, receive, send)
+
+    asyncio.run(call(TransactionMiddleware(app), state=state))
+    assert state == {"outer": 1, "inner": 2}
+
+
+def test_other_scopes_pass() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert "state" not in scope
+
+    asyncio.run(call(TransactionMiddleware(app), type="websocket"))
+
+
+async def call(app: ASGIApp, path: str = "/", send: Send | None = None, /, **changes: Any) -> int:
+    """Send a request without a client, and return the status of the answer."""
+    statuses: list[int] = []
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+    }
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def record(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app(scope | changes, receive, send or record)
+    return statuses[0] if statuses else 0
+
+
+@pytest.fixture
+def bare(app: FastAPI) -> FastAPI:
+    """An application with no other layer, and a route that writes."""
+    app.user_middleware = [Middleware(TransactionMiddleware)]
+
+    @app.post("/write/{name}")
+    async def write(name: str, session: DbSession) -> Response:
+        session.add(item(name))
+        await session.flush()
+        return Response(status_code=404 if name == "unstored" else 200)
+
+    return app
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """Run an application in the loop of the test. In the end, no connection is missing."""
+    async with asyncio.timeout(10), app.router.lifespan_context(app):
+        yield
+        gc.collect()
+        assert connections(app) == 0
+
+
+def test_nothing_can_answer_after_a_commit_that_failed(app: FastAPI, sql: Sql) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
+        session = Request(scope).state.db
+        session.add_all([item(), item()])
+        for _ in range(2):
+            with pytest.raises(SQLAlchemyError):
+                await Response("all is well")(scope, receive, send)
+
+    async def run() -> None:
+        async with running(app):
+            with pytest.raises(SQLAlchemyError):
+                await call(TransactionMiddleware(stubborn), "/", send, app=app)
+
+    asyncio.run(run())
+    assert sent == []
+    assert sql(NAMES) == []
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_cancelled_inside_a_query(bare: FastAPI, sql: Sql, native: bool) -> None:
+    inside = asyncio.Event()
+
+    @bare.post("/slow")
+    async def slow(session: DbSession) -> None:
+        session.add(item())
+        await session.flush()
+        inside.set()
+        await session.execute(text(SLOW))
+
+    async def run() -> None:
+        async with running(bare):
+            # More often than the pool has connections.
+            for _ in range(3):
+                inside.clear()
+                if native:
+                    task = asyncio.create_task(call(bare, "/slow"))
+                    await inside.wait()
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+                else:
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(call, bare, "/slow")
+                        await inside.wait()
+                        group.cancel_scope.cancel()
+            assert await call(bare, "/write/next") == 200
+
+    asyncio.run(run())
+    assert sql(NAMES) == [("next",)]
+
+
+def test_client_that_is_gone(bare: FastAPI, sql: Sql) -> None:
+    async def send(message: Message) -> None:
+        raise OSError("the client is gone")
+
+    async def run() -> None:
+        async with running(bare):
+            for name in ("1", "2", "3"):
+                with pytest.raises(OSError, match="the client is gone"):
+                    await call(bare, f"/write/{name}", send)
+
+    asyncio.run(run())
+    assert sql(NAMES) == [("1",), ("2",), ("3",)]
+
+
+def test_more_requests_than_connections(bare: FastAPI, sql: Sql) -> None:
+    @bare.get("/read")
+    async def read(session: DbSession) -> None:
+        await session.scalars(select(Item))
+
+    async def request(number: int) -> int:
+        path = [f"/write/{number}", "/read", "/write/unstored", "/nowhere"][number % 4]
+        return await call(bare, path, method="GET" if path == "/read" else "POST")
+
+    async def run() -> list[int]:
+        async with running(bare):
+            return await asyncio.gather(*map(request, range(500)))
+
+    assert Counter(asyncio.run(run())) == {200: 250, 404: 250}
+    assert sql("SELECT count(*) FROM items") == [(125,)]
+
+
+def test_reading_before_writing_at_once(bare: FastAPI, sql: Sql) -> None:
+    @bare.post("/count")
+    async def count(session: DbSession) -> None:
+        found = (await session.scalars(select(Item).with_for_update())).one()
+        found.description += "."
+
+    async def run() -> list[int]:
+        async with running(bare):
+            await call(bare, "/write/one")
+            return await asyncio.gather(*(call(bare, "/count") for _ in range(20)))
+
+    assert asyncio.run(run()) == [200] * 20
+    assert sql("SELECT description FROM items") == [("." * 20,)]
+
+
+async def add(session: AsyncSession) -> None:
+    session.add(item("late"))
+
+
+async def add_and_flush(session: AsyncSession) -> None:
+    session.add(item("late"))
+    await session.flush()
+
+
+async def insert_rows(session: AsyncSession) -> None:
+    values = {"name": "late", "description": ""}
+    await session.execute(insert(Item).values(values))
+
+
+async def run_text(session: AsyncSession) -> None:
+    await session.execute(text("DELETE FROM items"))
+
+
+async def change(session: AsyncSession) -> None:
+    (await session.scalars(select(Item))).one().name = "late"
+
+
+@pytest.mark.parametrize("touch", [True, False])
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("write", [add, add_and_flush, insert_rows, run_text, change])
+def test_write_after_the_answer_is_not_lost_in_silence(
+    app: FastAPI,
+    client: TestClient,
+    sql: Sql,
+    warnings: Callable[[], list[str]],
+    write: Callable[[AsyncSession], Awaitable[None]],
+    status: int,
+    touch: bool,
+) -> None:
+    async def background(request: Request) -> None:
+        await write(request.state.db)
+
+    @app.post("/late")
+    async def late(request: Request, tasks: BackgroundTasks, response: Response) -> None:
+        if touch:
+            await request.state.db.scalars(select(Item))
+        tasks.add_task(background, request)
+        response.status_code = status
+
+    client.post("/items", json={"name": "first"})
+    assert client.post("/late").status_code == status
+    assert sql(NAMES) == [("first",)]
+    assert warnings() == [
+        "POST /late wrote on the session of the request after the answer began;"
+        " that is not committed"
+    ]
+    assert connections(app) == 0
+
+
+def test_reading_after_the_answer_began_is_fine(
+    app: FastAPI, client: TestClient, warnings: Callable[[], list[str]]
+) -> None:
+    @app.get("/stream")
+    async def stream(session: DbSession) -> StreamingResponse:
+        await session.scalars(select(Item))
+
+        async def names() -> AsyncIterator[str]:
+            async for row in await session.stream_scalars(select(Item.name)):
+                yield row
+
+        return StreamingResponse(names())
+
+    client.post("/items", json={"name": "first"})
+    assert client.get("/stream").text == "first"
+    assert warnings() == []
+    assert connections(app) == 0
+
+
+def test_commit_of_ones_own_after_the_answer_is_not_lost(
+    app: FastAPI, client: TestClient, sql: Sql, warnings: Callable[[], list[str]]
+) -> None:
+    async def background(session: AsyncSession) -> None:
+        session.add(item("late"))
+        await session.commit()
+
+    @app.post("/late")
+    async def late(session: DbSession, tasks: BackgroundTasks) -> None:
+        tasks.add_task(background, session)
+
+    assert client.post("/late").status_code == 200
+    assert sql(NAMES) == [("late",)]
+    assert warnings() == []
+
+
+def test_full_pool_is_a_503(make_client: Callable[..., TestClient], make_settings: Any) -> None:
+    app = create_app(make_settings(database_pool_size=1, database_pool_timeout=0.01))
+
+    @app.get("/full")
+    async def full(request: Request, session: DbSession) -> None:
+        # The one connection there is is taken, here by the request itself.
+        async with AsyncSession(request.app.state.engine) as other:
+            await other.execute(text("SELECT 1"))
+            await session.execute(text("SELECT 1"))
+
+    client = make_client(app)
+    response = client.get("/full")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.json()["error"]["type"] == "service_unavailable"
+    assert connections(app) == 0
+    assert client.get("/items").status_code == 200
+
+
+def test_connection_lost_before_the_rollback(
+    app: FastAPI,
+    client: TestClient,
+    warnings: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(session: AsyncSession) -> None:
+        raise SQLAlchemyError("gone")
+
+    @app.get("/fails")
+    async def fails(session: DbSession) -> None:
+        await session.execute(text("SELECT 1"))
+        raise RuntimeError("secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncSession, "rollback", fail)
+        assert client.get("/fails").status_code == 500
+    assert warnings() == ["the connection was lost before the rollback"]
+    assert connections(app) == 0
