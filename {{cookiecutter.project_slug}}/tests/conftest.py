@@ -23,6 +23,12 @@ from app.core.config import Settings, get_settings
 from app.core.logging import JSONFormatter
 from app.factory import create_app
 
+# {% if cookiecutter.database == "sqlite" %}
+pytest_plugins = ["tests.databases.shared", "tests.databases.sqlite"]
+
+# {% elif cookiecutter.database == "postgresql" %}pytest_plugins = ["tests.databases.shared", "tests.databases.postgresql"]
+
+# {% endif %}
 # Every credential that a request needs.
 HEADERS = {
     "Accept": "*/*",
@@ -41,6 +47,8 @@ ENVIRONMENT = {
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     "API_KEYS": HEADERS["X-API-Key"],
+    # {% endif %}
+    # {% if cookiecutter.database == "postgresql" %}    "DATABASE_URL": "postgresql://postgres@127.0.0.1/nowhere",
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
     "JWT_SECRET_KEY": "secret-of-the-tests-with-32-bytes",
@@ -81,6 +89,9 @@ LAYERS = [
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
     "JWTMiddleware",
+    # {% endif %}
+    # {% if cookiecutter.database != "none" %}
+    "TransactionMiddleware",
     # {% endif %}
 ]
 

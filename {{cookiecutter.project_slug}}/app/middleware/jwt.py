@@ -74,8 +74,9 @@ class JWTMiddleware:
 
     async def serve_socket(self, scope: Scope, receive: Receive, send: Send, user: User) -> None:
         # What is left for the application to choose from: it must not answer with the token.
-        has_subprotocol = scope["subprotocols"][:1] == [SUBPROTOCOL]
-        scope["subprotocols"] = scope["subprotocols"][2 if has_subprotocol else 0 :]
+        subprotocols = scope.get("subprotocols", [])
+        has_subprotocol = subprotocols[:1] == [SUBPROTOCOL]
+        scope["subprotocols"] = subprotocols[2 if has_subprotocol else 0 :]
         expires = int(user.claims["exp"]) + self.verifier.leeway
         timer: asyncio.Task[None] | None = None
         expired = False
@@ -129,8 +130,10 @@ def _find_token(scope: Scope) -> bytes | None:
         scheme, _, token = value.partition(b" ")
         if scheme.lower() == b"bearer":
             tokens.append(token.lstrip(b" "))
-    if scope["type"] == "websocket" and scope["subprotocols"][:1] == [SUBPROTOCOL]:
-        tokens.append("".join(scope["subprotocols"][1:2]).encode())
+    # Which HTTP has none of.
+    subprotocols = scope.get("subprotocols", [])
+    if subprotocols[:1] == [SUBPROTOCOL]:
+        tokens.append("".join(subprotocols[1:2]).encode())
     if len(tokens) > 1:
         raise InvalidToken("several tokens")
     return tokens[0] if tokens else None
