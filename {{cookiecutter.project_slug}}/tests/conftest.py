@@ -379,14 +379,14 @@ class Server(subprocess.Popen[str]):
 
 @pytest.fixture
 def serve(tmp_path: Path, environ: Callable[..., None]) -> Iterator[Callable[..., Server]]:
-    """Start a server of `target`, for ten seconds at most, with some variables changed."""
+    """Start a server of `target`, for a minute at most, with some variables changed."""
     with ExitStack() as stack:
 
         def start(target: str = "app.main:app", **changes: str) -> Server:
             environ(**changes)
             server = stack.enter_context(Server(target, tmp_path))
             stack.callback(server.kill)
-            limit = threading.Timer(10, server.kill)
+            limit = threading.Timer(60, server.kill)
             limit.start()
             stack.callback(limit.cancel)
             return server
