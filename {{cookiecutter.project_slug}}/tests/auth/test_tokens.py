@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import jwt
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.auth.tokens import InvalidToken, SecretKeys, TokenSettings, User, Verifier
 
@@ -239,6 +239,11 @@ def test_an_unsafe_setting_is_refused(values: dict[str, str], message: str) -> N
     TokenSettings.model_validate(good)
     with pytest.raises(ValidationError, match=message):
         TokenSettings.model_validate(good | values)
+
+
+def test_there_may_be_no_secret_where_others_publish_keys() -> None:
+    settings = TokenSettings(jwt_secret_key=SecretStr(""), jwt_issuer="i", jwt_audience="a")
+    assert not settings.jwt_secret_key
 
 
 def test_the_placeholder_is_a_secret_that_nobody_knows_while_debug_is_on() -> None:
