@@ -205,7 +205,8 @@ def project(bake: Bake) -> Path:
             "async def serve(websocket: WebSocket) -> None:\n"
             "    await websocket.accept()\n"
             "    await websocket.send_text(websocket.user.display_name)\n"
-            "    await websocket.receive_text()\n"
+            "    async for _ in websocket.iter_text():\n"
+            "        pass\n"
         )
     uv(project, "add", "websockets")
     return project
