@@ -219,6 +219,14 @@ def test_tokens_of_others_are_refused(token: bytes, issuer: Issuer) -> None:
         verify(token, "RS256", issuer)
 
 
+@pytest.mark.parametrize("algorithm", ["HS256", "RS512"])
+def test_nobody_asks_the_issuer_about_another_algorithm(algorithm: str, issuer: Issuer) -> None:
+    token = make_token(b"x" * 64 if algorithm == "HS256" else RSA_KEY, algorithm, kid="new")
+    with pytest.raises(InvalidToken, match="signed by another algorithm"):
+        verify(token, "RS256", issuer)
+    assert issuer.fetched == 0
+
+
 def test_a_key_that_is_too_short_signs_nothing(issuer: Issuer) -> None:
     issuer.keys = [WEAK_JWK | {"kid": "a"}]
     with pytest.warns(jwt.InsecureKeyLengthWarning):
