@@ -219,16 +219,16 @@ def test_who_is_no_user_any_more_is_not_logged_in(run: Callable[[Test], None]) -
     run(test)
 
 
-@pytest.mark.parametrize(
-    "token",
-    ["", "x", "=", "ä", "A" * 64, "A" * 63, "A" * 10_000, "AAAA=AAAA", "\0" * 64, "-_" * 32],
-)
-def test_what_was_never_a_token_is_worth_nothing(token: str, run: Callable[[Test], None]) -> None:
+NO_TOKENS = ["", "x", "=", "ä", "A" * 63, "A" * 64, "A" * 10_000, "AAAA=AAAA", "\0" * 64, "-_" * 32]
+
+
+def test_what_was_never_a_token_is_worth_nothing(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         await log_in(sessions)
-        assert await rotate(sessions, token) is None
-        async with sessions.begin() as session:
-            await refresh.revoke(session, token)
+        for token in NO_TOKENS:
+            assert await rotate(sessions, token) is None
+            async with sessions.begin() as session:
+                await refresh.revoke(session, token)
         assert await count(sessions) == 1
 
     run(test)

@@ -72,23 +72,16 @@ def test_unknown_users_and_wrong_passwords_are_answered_alike(
     assert sql("SELECT count(*) FROM logins") == [(0,)]
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"username": "a\0"},
-        {"username": "a" * 65},
-        {"username": "' OR 1=1"},
-        {"password": "x" * 129},
-        {"grant_type": "client_credentials"},
-        {"scope": "x" * 1001},
-    ],
-)
-def test_a_form_that_no_client_would_send_is_refused(
-    data: dict[str, str], client: TestClient
-) -> None:
-    assert (
-        client.post("/token", data={"username": "ada", "password": "x"} | data).status_code == 422
-    )
+def test_a_form_that_no_client_would_send_is_refused(client: TestClient) -> None:
+    for name, value in [
+        ("username", "a\0"),
+        ("username", "a" * 65),
+        ("username", "' OR 1=1"),
+        ("password", "x" * 129),
+        ("grant_type", "client_credentials"),
+        ("scope", "x" * 1001),
+    ]:
+        assert log_in(client, **{"password": "x", name: value}).status_code == 422
     assert client.post("/token", json={"username": "ada", "password": PASSWORD}).status_code == 422
 
 
@@ -158,10 +151,11 @@ def test_whoever_logs_out_is_logged_out(client: TestClient) -> None:
     assert client.post("/token/revoke", json={"refresh_token": "never was"}).status_code == 204
 
 
-@pytest.mark.parametrize("path", ["/token/refresh", "/token/revoke"])
-@pytest.mark.parametrize("data", [{}, {"refresh_token": 1}, {"refresh_token": "x" * 101}, []])
-def test_what_is_no_token_is_refused(data: object, path: str, client: TestClient) -> None:
-    assert client.post(path, json=data).status_code == 422
+def test_what_is_no_token_is_refused(client: TestClient) -> None:
+    bad: list[object] = [{}, {"refresh_token": 1}, {"refresh_token": "x" * 101}, []]
+    for data in bad:
+        assert client.post("/token/refresh", json=data).status_code == 422
+        assert client.post("/token/revoke", json=data).status_code == 422
 
 
 def test_one_name_has_so_many_tries_right_or_wrong(
