@@ -216,6 +216,12 @@ def layers() -> list[str]:
         # {% if cookiecutter.use_api_key %}
         "APIKeyMiddleware",
         # {% endif %}
+        # {% if cookiecutter.jwt != "none" %}
+        "JWTMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.database != "none" %}
+        "TransactionMiddleware",
+        # {% endif %}
     ]
 
 

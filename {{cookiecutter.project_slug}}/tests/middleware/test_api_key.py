@@ -150,8 +150,8 @@ def test_it_can_be_turned_off(make_stranger: Callable[..., TestClient]) -> None:
 def test_the_documentation_asks_for_a_key_where_it_is_needed(
     app: FastAPI, client: TestClient
 ) -> None:
-    @app.get("/items")
-    async def read_items() -> None: ...
+    @app.get("/things")
+    async def read_things() -> None: ...
 
     @app.get("/mine", dependencies=[Security(HTTPBearer())])
     async def read_mine() -> None: ...
@@ -159,8 +159,9 @@ def test_the_documentation_asks_for_a_key_where_it_is_needed(
     schema = client.get("/openapi.json").json()
     scheme = schema["components"]["securitySchemes"]["APIKey"]
     assert scheme == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
-    security = {path: item["get"].get("security") for path, item in schema["paths"].items()}
-    assert security["/items"] == [{"APIKey": []}]
+    operations = {path: item.get("get", {}) for path, item in schema["paths"].items()}
+    security = {path: operation.get("security") for path, operation in operations.items()}
+    assert security["/things"] == [{"APIKey": []}]
     assert security["/mine"] == [{"HTTPBearer": [], "APIKey": []}]
     assert security["/"] is security["/healthz"] is None
     assert client.get("/openapi.json").json() == schema
