@@ -23,6 +23,33 @@ PLACEHOLDER = "change-me"
 # tojson writes an apostrophe as \u0027, so that no answer can end this literal.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 
+AUTH = """
+    app/api/routes/users.py
+    app/auth/__init__.py
+    app/auth/dependencies.py
+    app/auth/tokens.py
+    tests/api/routes/test_users.py
+    tests/auth/test_dependencies.py
+    tests/auth/test_tokens.py
+""".split()
+ISSUE = """
+    app/api/routes/accounts.py
+    app/api/routes/token.py
+    app/auth/accounts.py
+    app/auth/issue.py
+    app/auth/login_limit.py
+    app/auth/models.py
+    app/auth/passwords.py
+    app/auth/refresh.py
+    migrations/versions/users_0001.py
+    tests/api/routes/test_accounts.py
+    tests/api/routes/test_token.py
+    tests/auth/test_accounts.py
+    tests/auth/test_issue.py
+    tests/auth/test_login_limit.py
+    tests/auth/test_passwords.py
+    tests/auth/test_refresh.py
+""".split()
 REALTIME = """
     app/api/routes/ws.py
     app/realtime/__init__.py
@@ -79,6 +106,17 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         ),
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
+        (answers["jwt"] != "none", [*middleware("jwt"), *AUTH]),
+        (
+            answers["jwt"] == "verify",
+            [
+                "app/auth/jwks.py",
+                "app/auth/verify.py",
+                "tests/auth/test_jwks.py",
+                "tests/auth/test_verify.py",
+            ],
+        ),
+        (answers["jwt"] == "issue", ISSUE),
         (
             answers["background_tasks"] != "none",
             [

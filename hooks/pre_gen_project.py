@@ -22,7 +22,7 @@ BOOLEANS = (
     "use_docker",
 )
 CHOICES = {
-    "jwt": ("none",),
+    "jwt": ("none", "verify", "issue"),
     "database": ("none", "sqlite", "postgresql"),
     "background_tasks": ("none", "fastapi", "taskiq"),
     "ci": ("github", "gitlab", "none"),

@@ -22,7 +22,7 @@ QUESTIONS: dict[str, Answer | list[str]] = {
     "use_rate_limit": False,
     "use_gzip": True,
     "use_api_key": False,
-    "jwt": ["none"],
+    "jwt": ["none", "verify", "issue"],
     "database": ["none", "sqlite", "postgresql"],
     "use_websocket": False,
     "background_tasks": ["none", "fastapi", "taskiq"],
@@ -79,7 +79,7 @@ OWNED = [
         "use_cors",
         (True,),
         middleware("cors"),
-        ("cors", "origins", "preflight"),
+        ("cors", "preflight"),
     ),
     Owned(
         "use_trusted_host",
@@ -99,6 +99,59 @@ OWNED = [
         (True,),
         middleware("api_key"),
         ("api_key", "APIKey", "API key", "X-API-Key"),
+    ),
+    Owned(
+        "jwt",
+        ("verify", "issue"),
+        middleware("jwt")
+        | {
+            "app/api/routes/users.py",
+            "app/auth/__init__.py",
+            "app/auth/dependencies.py",
+            "app/auth/tokens.py",
+            "tests/api/routes/test_users.py",
+            "tests/auth/test_dependencies.py",
+            "tests/auth/test_tokens.py",
+        },
+        ("jwt", "CurrentUser", "access token"),
+    ),
+    Owned(
+        "jwt",
+        ("verify",),
+        frozenset(
+            {
+                "app/auth/jwks.py",
+                "app/auth/verify.py",
+                "tests/auth/test_jwks.py",
+                "tests/auth/test_verify.py",
+            }
+        ),
+        ("JWKS", "JWT_ALGORITHM", "JWT_TYPE"),
+    ),
+    Owned(
+        "jwt",
+        ("issue",),
+        frozenset(
+            {
+                "app/api/routes/accounts.py",
+                "app/api/routes/token.py",
+                "app/auth/accounts.py",
+                "app/auth/issue.py",
+                "app/auth/login_limit.py",
+                "app/auth/models.py",
+                "app/auth/passwords.py",
+                "app/auth/refresh.py",
+                "migrations/versions/users_0001.py",
+                "tests/api/routes/test_accounts.py",
+                "tests/api/routes/test_token.py",
+                "tests/auth/test_accounts.py",
+                "tests/auth/test_issue.py",
+                "tests/auth/test_login_limit.py",
+                "tests/auth/test_passwords.py",
+                "tests/auth/test_refresh.py",
+            }
+        ),
+        ("argon2", "pwdlib", "LOGIN_LIMIT", "refresh_token", "multipart"),
     ),
     Owned(
         "background_tasks",
@@ -286,15 +339,21 @@ NOTHING: Answers = {
     for question, default in QUESTIONS.items()
     if not isinstance(default, str)
 }
-EVERYTHING: Answers = NOTHING | {
-    question: picked(question)[0] for question in QUESTIONS if picked(question)
+# What another answer asks for.
+NEEDED: dict[tuple[str, Answer], Answers] = {("jwt", "issue"): {"database": "sqlite"}}
+# Of alternatives those that are live in the template as it stands.
+EVERYTHING: Answers = {
+    **NOTHING,
+    **{question: picked(question)[0] for question in QUESTIONS if picked(question)},
+    "jwt": "issue",
+    "background_tasks": "taskiq",
 }
 COMBINATIONS: dict[str, Answers] = {
     "default": {},
     "nothing": NOTHING,
     "everything": EVERYTHING,
     **{
-        f"{question}={answer}": NOTHING | {question: answer}
+        f"{question}={answer}": NOTHING | NEEDED.get((question, answer), {}) | {question: answer}
         for question in QUESTIONS
         for answer in picked(question)
     },

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,13 @@ class Service:
         except HTTPError as error:
             with error:
                 return Response(error.code, error.headers, error.read())
+
+
+def copied(project: Path, target: Path) -> Path:
+    """Return a copy of an installed project, with the same environment."""
+    shutil.copytree(project, target, ignore=shutil.ignore_patterns(".venv", "uvicorn.log"))
+    (target / ".venv").symlink_to(project / ".venv")
+    return target
 
 
 @contextmanager

@@ -18,6 +18,7 @@ WIRING = frozenset(
     Dockerfile
     README.md
     app/api/__init__.py
+    app/auth/__init__.py
     app/core/config.py
     app/db/__init__.py
     app/factory.py

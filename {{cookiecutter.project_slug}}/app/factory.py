@@ -13,6 +13,11 @@ from app import (
     realtime,
     # {% endif %}
 )
+
+# {%- if cookiecutter.jwt == "issue" +%}
+from app.auth import accounts
+
+# {%- endif +%}
 from app.core import (
     errors,
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
@@ -120,6 +125,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # {% endif %}
     app.router.default = errors.not_found
     app.include_router(api.create_router(settings))
+    # {% if cookiecutter.jwt == "issue" %}
+    accounts.serve(app, settings)
+    # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)
     # {% endif %}

@@ -7,6 +7,11 @@ from alembic import context
 from sqlalchemy import Connection
 
 from app import db
+
+# {%- if cookiecutter.jwt == "issue" +%}
+from app.auth import models as accounts
+
+# {%- endif +%}
 from app.core.config import get_settings
 from app.db import (
     base,
@@ -15,6 +20,9 @@ from app.db import (
 
 # Every module that has models, so that `alembic revision --autogenerate` sees their tables.
 MODELS = [
+    # {% if cookiecutter.jwt == "issue" %}
+    accounts,
+    # {% endif %}
     models,
 ]
 

@@ -23,6 +23,12 @@ from app.core.config import Settings, get_settings
 from app.core.logging import JSONFormatter
 from app.factory import create_app
 
+# {% if cookiecutter.database == "sqlite" %}
+pytest_plugins = ["tests.databases.shared", "tests.databases.sqlite"]
+
+# {% elif cookiecutter.database == "postgresql" %}pytest_plugins = ["tests.databases.shared", "tests.databases.postgresql"]
+
+# {% endif %}
 # Every credential that a request needs.
 HEADERS = {
     "Accept": "*/*",
@@ -39,8 +45,6 @@ pytest_plugins = ["tests.databases.shared", "tests.databases.sqlite"]
 # {% endif %}
 ENVIRONMENT = {
     "DEBUG": "false",
-    # {% if cookiecutter.database == "postgresql" %}    "DATABASE_URL": "postgresql://postgres@127.0.0.1/nowhere",
-    # {% endif %}
     # {% if cookiecutter.use_cors %}
     "BACKEND_CORS_ORIGINS": "https://app.example.com",
     # {% endif %}
@@ -52,6 +56,17 @@ ENVIRONMENT = {
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     "API_KEYS": HEADERS["X-API-Key"],
+    # {% endif %}
+    # {% if cookiecutter.database == "postgresql" %}    "DATABASE_URL": "postgresql://postgres@127.0.0.1/nowhere",
+    # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    "JWT_SECRET_KEY": "secret-of-the-tests-with-32-bytes",
+    "JWT_ISSUER": "https://id.example.com",
+    "JWT_AUDIENCE": "https://api.example.com",
+    # {% endif %}
+    # {% if cookiecutter.jwt == "issue" %}
+    "ARGON2_TIME_COST": "1",
+    "ARGON2_MEMORY_COST": "19456",
     # {% endif %}
 }
 
@@ -66,9 +81,36 @@ ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
     # {% if cookiecutter.use_api_key %}
     "api_key": (401, "/nowhere", {"X-API-Key": "other"}),
     # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    "jwt": (401, "/nowhere", {"Authorization": "Bearer other"}),
+    # {% endif %}
 }
 
 
+# {% if cookiecutter.jwt != "none" %}
+def make_token(**changes: object) -> str:
+    """An access token. `changes`: other claims than the usual ones; None leaves one out."""
+    import time
+
+    import jwt
+
+    now = int(time.time())
+    claims = {
+        "iss": "https://id.example.com",
+        "aud": "https://api.example.com",
+        "sub": "user-of-the-tests",
+        "jti": "token-of-the-tests",
+        "iat": now,
+        "exp": now + 900,
+    }
+    claims = {name: value for name, value in (claims | changes).items() if value is not None}
+    return jwt.encode(claims, "secret-of-the-tests-with-32-bytes", headers={"typ": "at+jwt"})
+
+
+HEADERS["Authorization"] = f"Bearer {make_token()}"
+
+
+# {% endif %}
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the settings of the machine out of the tests."""
@@ -171,6 +213,14 @@ def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
     return make_client(app)
 
 
+# {% if cookiecutter.jwt != "none" %}
+@pytest.fixture(name="make_token")
+def make_token_fixture() -> Callable[..., str]:
+    """Make access tokens with other claims."""
+    return make_token
+
+
+# {% endif %}
 @pytest.fixture
 def layers() -> list[str]:
     """The layers, in the order in which a request meets them."""
@@ -201,6 +251,9 @@ def layers() -> list[str]:
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         "APIKeyMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.jwt != "none" %}
+        "JWTMiddleware",
         # {% endif %}
         # {% if cookiecutter.background_tasks == "taskiq" %}
         "OnSuccessMiddleware",

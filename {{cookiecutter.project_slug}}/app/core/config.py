@@ -26,6 +26,9 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    jwt,
+    # {% endif %}
     # {% if cookiecutter.use_rate_limit %}
     rate_limit,
     # {% endif %}
@@ -63,6 +66,9 @@ class Settings(
     # {% endif %}
     # {% if cookiecutter.use_gzip %}
     gzip.GZipSettings,
+    # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    jwt.JWTSettings,
     # {% endif %}
     # {% if cookiecutter.use_rate_limit %}
     rate_limit.RateLimitSettings,

@@ -21,6 +21,9 @@ from app.middleware import (
     # {% if cookiecutter.use_gzip %}
     gzip,
     # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    jwt,
+    # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
     on_success,
     # {% endif %}
@@ -104,6 +107,15 @@ def stack(
         # {% endif %}
         # {% if cookiecutter.use_api_key %}
         api_key.layer(settings),
+        # {% endif %}
+        # {% if cookiecutter.jwt != "none" %}
+        jwt.layer(
+            settings,
+            # {% if cookiecutter.jwt == "issue" %}
+            # Where clients come for a new token, often with the old one.
+            ignored_paths=[f"{settings.api_prefix}/token"],
+            # {% endif %}
+        ),
         # {% endif %}
         # {% if cookiecutter.background_tasks == "taskiq" %}
         on_success.layer(),

@@ -1,0 +1,78 @@
+"""Access tokens that this service issues."""
+
+from collections.abc import Sequence
+from time import time
+from uuid import uuid4
+
+import jwt
+from pydantic import Field, SecretStr, field_validator
+
+from app.auth.login_limit import Limit
+from app.auth.models import Account
+from app.auth.tokens import REMEDY, SecretKeys, TokenSettings, Verifier, key_id
+
+ALGORITHM = "HS256"
+TYPE = "at+jwt"
+
+
+class JWTSettings(TokenSettings):
+    """How tokens are issued, and what it takes to get one.
+
+    `JWT_ACCESS_LIFETIME` (900): seconds until an access token expires. Nothing ends it before, so
+    it is the time that a stolen one is worth something.
+    `JWT_REFRESH_LIFETIME` (2592000): seconds until a user has to log in again.
+    `JWT_REFRESH_GRACE` (10): for how many seconds a refresh token may be used again, which tabs
+    of a browser do; later that means that somebody else has it.
+    `LOGIN_LIMIT` (10/minute): tries for one user name. `LOGIN_LIMIT_ADDRESS` (30/minute): tries
+    and new users from one address.
+    `ARGON2_TIME_COST` (3), `ARGON2_MEMORY_COST` (65536, in KiB), `ARGON2_PARALLELISM` (4): how
+    hard passwords are to guess from their hashes. A hash of other costs is renewed at login.
+    """
+
+    jwt_secret_key: SecretStr = Field(default=SecretStr(""), validate_default=True)
+    jwt_access_lifetime: int = Field(default=900, ge=60, le=900)
+    jwt_refresh_lifetime: int = Field(default=2_592_000, ge=3600)
+    jwt_refresh_grace: int = Field(default=10, ge=0, le=60)
+    login_limit: str = "10/minute"
+    login_limit_address: str = "30/minute"
+    argon2_time_cost: int = Field(default=3, ge=1)
+    # Less would not slow down a graphics card.
+    argon2_memory_cost: int = Field(default=65_536, ge=19_456)
+    argon2_parallelism: int = Field(default=4, ge=1)
+
+    @field_validator("login_limit", "login_limit_address")
+    @classmethod
+    def _check_login_limits(cls, value: str) -> str:
+        Limit.parse(value)
+        return value
+
+    @field_validator("jwt_secret_key")
+    @classmethod
+    def _check_jwt_secret_key_is_set(cls, secret: SecretStr) -> SecretStr:
+        if not secret:
+            raise ValueError(f"set the secret that signs tokens; {REMEDY}")
+        return secret
+
+
+def create_verifier(settings: JWTSettings) -> Verifier:
+    """Believe our own tokens."""
+    return Verifier(settings, SecretKeys(settings), algorithm=ALGORITHM, types=[TYPE])
+
+
+def issue_token(settings: JWTSettings, account: Account, scopes: Sequence[str]) -> str:
+    """Return an access token for `account`. Source: RFC 9068, section 2"""
+    key = settings.jwt_secret_key.get_secret_value().encode()
+    now = int(time())
+    claims = {
+        "iss": settings.jwt_issuer,
+        "aud": settings.jwt_audience,
+        # Users log in to this service itself: it is its own client.
+        "client_id": settings.jwt_audience,
+        "sub": str(account.id),
+        "preferred_username": account.username,
+        "scope": " ".join(scopes),
+        "iat": now,
+        "exp": now + settings.jwt_access_lifetime,
+        "jti": uuid4().hex,
+    }
+    return jwt.encode(claims, key, ALGORITHM, headers={"typ": TYPE, "kid": key_id(key)})

@@ -1,0 +1,45 @@
+"""Users and their logins"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "users_0001"
+down_revision = None
+branch_labels = "users"
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "users",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("username", sa.String(64), nullable=False),
+        sa.Column("password_hash", sa.String(255), nullable=False),
+        sa.Column("scopes", sa.String(1000), nullable=False),
+        sa.Column("is_active", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_users"),
+        sa.UniqueConstraint("username", name="uq_users_username"),
+    )
+    op.create_table(
+        "logins",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("scopes", sa.String(1000), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("digest", sa.LargeBinary(32), nullable=False),
+        sa.Column("previous_digest", sa.LargeBinary(32), nullable=False),
+        sa.Column("rotated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seed", sa.LargeBinary(32), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name="fk_logins_user_id_users", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_logins"),
+    )
+    op.create_index("ix_logins_user_id", "logins", ["user_id"])
+    op.create_index("ix_logins_expires_at", "logins", ["expires_at"])
+
+
+def downgrade() -> None:
+    op.drop_table("logins")
+    op.drop_table("users")

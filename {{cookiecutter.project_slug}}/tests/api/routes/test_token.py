@@ -1,0 +1,175 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from app.auth.passwords import Passwords
+
+pytestmark = pytest.mark.usefixtures("each_database")
+Sql = Callable[..., list[Any]]
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def make_user_client(make_client: Callable[..., TestClient]) -> Callable[..., TestClient]:
+    def make(**changes: Any) -> TestClient:
+        client = make_client(**changes)
+        del client.headers["Authorization"]
+        client.post("/users", json={"username": "ada", "password": PASSWORD})
+        return client
+
+    return make
+
+
+@pytest.fixture
+def client(make_user_client: Callable[..., TestClient]) -> TestClient:
+    """A client of a service that has one user."""
+    return make_user_client()
+
+
+def log_in(client: TestClient, password: str = PASSWORD, **data: str) -> Response:
+    return client.post("/token", data={"username": "ada", "password": password} | data)
+
+
+def me(client: TestClient, tokens: dict[str, Any]) -> Response:
+    return client.get("/users/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+
+
+def test_who_knows_the_password_is_the_user(client: TestClient) -> None:
+    for username in ["ada", "ADA"]:
+        response = log_in(client, username=username, grant_type="password", client_id="x")
+        assert response.status_code == 200
+        assert response.headers["Cache-Control"] == "no-store"
+        tokens = response.json()
+        assert tokens["token_type"] == "bearer"
+        assert tokens["expires_in"] == 900
+        assert me(client, tokens).json()["username"] == "ada"
+
+
+def test_unknown_users_and_wrong_passwords_are_answered_alike(
+    client: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified = []
+    verify = Passwords.verify
+
+    async def watch(self: Passwords, password: str, hashed: str | None) -> Any:
+        verified.append(hashed)
+        return await verify(self, password, hashed)
+
+    monkeypatch.setattr(Passwords, "verify", watch)
+    responses = [log_in(client, "wrong"), log_in(client, username="bob")]
+    sql("UPDATE users SET is_active = false")
+    responses.append(log_in(client))
+    for response in responses:
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        assert response.json() == responses[0].json()
+        assert response.headers.keys() == responses[0].headers.keys()
+    assert len(verified) == 3
+    assert verified[1] is None
+    assert sql("SELECT count(*) FROM logins") == [(0,)]
+
+
+def test_a_form_that_no_client_would_send_is_refused(client: TestClient) -> None:
+    for name, value in [
+        ("username", "a\0"),
+        ("username", "a" * 65),
+        ("username", "' OR 1=1"),
+        ("password", "x" * 129),
+        ("grant_type", "client_credentials"),
+        ("scope", "x" * 1001),
+    ]:
+        assert log_in(client, **{"password": "x", name: value}).status_code == 422
+    assert client.post("/token", json={"username": "ada", "password": PASSWORD}).status_code == 422
+
+
+def test_a_user_gets_the_scopes_that_they_ask_for_and_may_have(
+    client: TestClient, sql: Sql
+) -> None:
+    sql("UPDATE users SET scopes = 'a b'")
+    for asked, got in [("", "a b"), ("b", "b"), ("b admin", "b"), ("admin", "")]:
+        tokens = log_in(client, scope=asked).json()
+        assert tokens["scope"] == got
+        assert me(client, tokens).json()["scopes"] == got.split()
+        again = client.post("/token/refresh", json=tokens).json()
+        assert again["scope"] == got
+    sql("UPDATE users SET scopes = 'a'")
+    tokens = client.post("/token/refresh", json=log_in(client, scope="a").json()).json()
+    sql("UPDATE users SET scopes = ''")
+    assert client.post("/token/refresh", json=tokens).json()["scope"] == ""
+
+
+def test_a_hash_of_other_costs_is_renewed_at_login(
+    make_user_client: Callable[..., TestClient], sql: Sql
+) -> None:
+    make_user_client()
+    client = make_user_client(argon2_time_cost=2)
+    assert log_in(client, "wrong").status_code == 401
+    assert ",t=1," in sql("SELECT password_hash FROM users")[0][0]
+    assert log_in(client).status_code == 200
+    assert ",t=2," in sql("SELECT password_hash FROM users")[0][0]
+    assert log_in(client).status_code == 200
+
+
+def test_tokens_are_refreshed(client: TestClient) -> None:
+    tokens = log_in(client).json()
+    for _ in range(3):
+        # The old access token, which may have expired, does not get in the way.
+        headers = {"Authorization": f"Bearer {tokens['access_token']}x"}
+        response = client.post("/token/refresh", json=tokens, headers=headers)
+        assert response.status_code == 200
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.json().keys() == tokens.keys()
+        assert response.json()["refresh_token"] != tokens["refresh_token"]
+        assert response.json()["access_token"] != tokens["access_token"]
+        tokens = response.json()
+        assert me(client, tokens).json()["username"] == "ada"
+
+
+def test_a_token_that_was_used_ends_the_login_although_the_answer_is_an_error(
+    make_user_client: Callable[..., TestClient], sql: Sql
+) -> None:
+    client = make_user_client(jwt_refresh_grace=0)
+    stolen = log_in(client).json()
+    tokens = client.post("/token/refresh", json=stolen).json()
+    response = client.post("/token/refresh", json=stolen)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.json()["error"]["message"] == "Invalid refresh token"
+    assert sql("SELECT count(*) FROM logins") == [(0,)]
+    assert client.post("/token/refresh", json=tokens).status_code == 401
+
+
+def test_whoever_logs_out_is_logged_out(client: TestClient) -> None:
+    here, there = log_in(client).json(), log_in(client).json()
+    for _ in range(2):
+        assert client.post("/token/revoke", json=here).status_code == 204
+    assert client.post("/token/refresh", json=here).status_code == 401
+    assert client.post("/token/refresh", json=there).status_code == 200
+    assert client.post("/token/revoke", json={"refresh_token": "never was"}).status_code == 204
+
+
+def test_what_is_no_token_is_refused(client: TestClient) -> None:
+    bad: list[object] = [{}, {"refresh_token": 1}, {"refresh_token": "x" * 101}, []]
+    for data in bad:
+        assert client.post("/token/refresh", json=data).status_code == 422
+        assert client.post("/token/revoke", json=data).status_code == 422
+
+
+def test_one_name_has_so_many_tries_right_or_wrong(
+    make_user_client: Callable[..., TestClient],
+) -> None:
+    client = make_user_client(login_limit="2/minute")
+    responses = [log_in(client), log_in(client, "wrong"), log_in(client)]
+    assert [response.status_code for response in responses] == [200, 401, 429]
+    assert 0 < int(responses[-1].headers["Retry-After"]) <= 60
+    assert log_in(client, username="ADA").status_code == 429
+    assert log_in(client, username="bob").status_code == 401
+
+
+def test_one_address_has_so_many_tries(make_user_client: Callable[..., TestClient]) -> None:
+    client = make_user_client(login_limit_address="3/minute")
+    statuses = [log_in(client, username=name).status_code for name in "abc"]
+    assert statuses == [401, 401, 429]

@@ -1,0 +1,95 @@
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from pydantic import ValidationError
+
+from app.auth.issue import JWTSettings, create_verifier, issue_token
+from app.auth.models import Account
+from app.auth.tokens import InvalidToken, User
+from app.core.config import Settings
+
+OTHER = "another-secret-of-the-tests-32-by"
+ACCOUNT = Account(id=uuid4(), username="ada")
+
+
+def verify(settings: JWTSettings, token: str) -> User:
+    return asyncio.run(create_verifier(settings).verify(token.encode()))
+
+
+def test_a_token_has_all_that_an_access_token_needs(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings()
+    token = issue_token(settings, ACCOUNT, ["a", "b"])
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims.keys() == {
+        *("iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope", "preferred_username")
+    }
+    assert claims["exp"] - claims["iat"] == 900
+    user = verify(settings, token)
+    assert user.identity == str(ACCOUNT.id)
+    assert user.display_name == "ada"
+    assert user.scopes == ["a", "b"]
+    assert user.claims["jti"] != verify(settings, issue_token(settings, ACCOUNT, [])).claims["jti"]
+
+
+def test_a_secret_is_replaced_without_logging_anybody_out(
+    make_settings: Callable[..., Settings],
+) -> None:
+    before = make_settings()
+    old = issue_token(before, ACCOUNT, [])
+    secrets = [before.jwt_secret_key.get_secret_value()]
+    after = make_settings(jwt_secret_key=OTHER, jwt_previous_secret_keys=secrets)
+    new = issue_token(after, ACCOUNT, [])
+    assert verify(after, old).identity == verify(after, new).identity
+    with pytest.raises(InvalidToken):
+        verify(before, new)
+    with pytest.raises(InvalidToken):
+        verify(make_settings(jwt_secret_key=OTHER), old)
+
+
+def test_the_name_of_a_key_is_not_enough(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(jwt_previous_secret_keys=[OTHER])
+    kid = jwt.get_unverified_header(issue_token(settings, ACCOUNT, []))["kid"]
+    claims = verify(settings, issue_token(settings, ACCOUNT, [])).claims
+    token = jwt.encode(dict(claims), OTHER, headers={"typ": "at+jwt", "kid": kid})
+    with pytest.raises(InvalidToken, match="nobody we know"):
+        verify(settings, token)
+
+
+def test_only_access_tokens_are_believed(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    claims = dict(verify(settings, issue_token(settings, ACCOUNT, [])).claims)
+    secret = settings.jwt_secret_key.get_secret_value()
+    with pytest.raises(InvalidToken, match="of another type"):
+        verify(settings, jwt.encode(claims, secret))
+
+
+def test_tokens_live_as_long_as_the_settings_say(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(jwt_access_lifetime=60)
+    assert verify(settings, issue_token(settings, ACCOUNT, [])).claims["exp"] <= time.time() + 60
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"jwt_secret_key": ""}, "set the secret"),
+        ({"jwt_access_lifetime": 901}, "less than or equal to 900"),
+        ({"jwt_refresh_grace": 61}, "less than or equal to 60"),
+        ({"login_limit": "many"}, "10/minute"),
+        ({"login_limit_address": "0/minute"}, "10/minute"),
+        ({"argon2_memory_cost": 1024}, "greater than or equal to 19456"),
+    ],
+)
+def test_an_unsafe_setting_is_refused(
+    changes: dict[str, Any], message: str, make_settings: Callable[..., Settings]
+) -> None:
+    with pytest.raises(ValidationError, match=message) as refusal:
+        make_settings(**changes)
+    assert [error["loc"] for error in refusal.value.errors()] == [tuple(changes)]

@@ -1,0 +1,102 @@
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+from fastapi import HTTPException
+
+from app.auth import login_limit
+from app.auth.login_limit import Limit, LoginLimit, MemoryWindows, Window
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limit(clock: Clock) -> LoginLimit:
+    windows = MemoryWindows(clock)
+    return LoginLimit(windows, by_name=Limit(2, 60), by_address=Limit(3, 60))
+
+
+def is_open(check: Awaitable[None]) -> bool:
+    async def run() -> None:
+        await check
+
+    try:
+        asyncio.run(run())
+    except HTTPException as error:
+        assert error.status_code == 429
+        assert error.headers
+        assert 0 < int(error.headers["Retry-After"]) <= 60
+        return False
+    return True
+
+
+def test_a_name_has_so_many_tries(limit: LoginLimit, clock: Clock) -> None:
+    assert [is_open(limit.check_name("ada")) for _ in range(3)] == [True, True, False]
+    assert is_open(limit.check_name("bob"))
+    clock.now += 59
+    assert not is_open(limit.check_name("ada"))
+    clock.now += 1
+    assert is_open(limit.check_name("ada"))
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        ["192.0.2.1"] * 4,
+        [""] * 4,
+        ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::", "2001:db8::"],
+        ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"],
+    ],
+    ids=["IPv4", "none", "IPv6", "mapped"],
+)
+def test_an_address_has_so_many_tries(hosts: list[str], limit: LoginLimit) -> None:
+    tries = [is_open(limit.check_address(host)) for host in hosts]
+    assert tries == [True, True, True, False]
+    assert is_open(limit.check_address("2001:db8:0:1::1"))
+    assert is_open(limit.check_address("192.0.2.2"))
+
+
+def test_a_name_is_no_address(limit: LoginLimit) -> None:
+    assert [is_open(limit.check_address("ada")) for _ in range(4)][-1] is False
+    assert is_open(limit.check_name("ada"))
+
+
+def test_where_there_is_no_telling_everybody_may_try() -> None:
+    class Silent:
+        async def hit(self, key: str, limit: Limit) -> Window | None:
+            return None
+
+    limit = LoginLimit(Silent(), by_name=Limit(1, 60), by_address=Limit(1, 60))
+    assert all(is_open(limit.check_name("ada")) for _ in range(3))
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(login_limit, "CAPACITY", 3)
+    windows = MemoryWindows(clock)
+    limit = LoginLimit(windows, by_name=Limit(1, 60), by_address=Limit(1, 60))
+    for name in "abcd":
+        assert is_open(limit.check_name(name))
+    assert [key[-1] for key in windows.windows] == ["b", "c", "d"]
+    clock.now += 60
+    assert is_open(limit.check_name("c"))
+    assert [key[-1] for key in windows.windows] == ["b", "d", "c"]
+
+
+@pytest.mark.parametrize("text", ["", "10", "0/minute", "1/week", "-1/minute", "1.5/hour", "x/day"])
+def test_what_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="10/minute"):
+        Limit.parse(text)
+
+
+def test_a_limit_is_read() -> None:
+    assert Limit.parse(" 5/hour ") == Limit(5, 3600)
