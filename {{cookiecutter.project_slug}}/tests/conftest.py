@@ -249,6 +249,9 @@ def layers() -> list[str]:
         # {% if cookiecutter.use_gzip %}
         "GZipMiddleware",
         # {% endif %}
+        # {% if cookiecutter.use_websocket %}
+        "WebSocketMiddleware",
+        # {% endif %}
         # {% if cookiecutter.use_api_key %}
         "APIKeyMiddleware",
         # {% endif %}

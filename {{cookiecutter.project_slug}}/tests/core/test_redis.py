@@ -40,7 +40,7 @@ def test_any_other_url_is_refused_and_not_shown(
 
 
 def test_a_password_is_not_shown(make_settings: Callable[..., Settings]) -> None:
-    assert "secret" not in repr(make_settings(redis_url="redis://:secret@h"))
+    assert "hunter2" not in repr(make_settings(redis_url="redis://:hunter2@h"))
 
 
 def test_readiness_asks_redis(

@@ -142,7 +142,7 @@ def test_a_socket_with_a_bad_token_is_refused(
 def test_a_socket_is_closed_when_its_token_expires(
     client: TestClient, make_token: Callable[..., str], log: Log
 ) -> None:
-    headers = {"Authorization": f"Bearer {make_token(exp=int(time.time()) + 1)}"}
+    headers = {"Authorization": f"Bearer {make_token(exp=int(time.time()) + 2)}"}
     with client.websocket_connect("/socket", headers=headers) as socket:
         assert socket.receive_text() == "user-of-the-tests"
         with pytest.raises(WebSocketDisconnect) as closed:

@@ -102,9 +102,9 @@ def test_health_is_not_limited(make_client: Callable[..., TestClient]) -> None:
 
 
 def test_a_path_has_a_limit_of_its_own(make_client: Callable[..., TestClient]) -> None:
-    client = make_client(rate_limit="5/minute", rate_limit_paths="/token=1/minute,/items=2/second")
-    assert [client.get("/token").status_code for _ in range(2)] == [404, 429]
-    response = client.get("/items/7")
+    client = make_client(rate_limit="5/minute", rate_limit_paths="/slow=1/minute,/fast=2/second")
+    assert [client.get("/slow").status_code for _ in range(2)] == [404, 429]
+    response = client.get("/fast/7")
     assert [response.headers[name] for name in RESPONSE_HEADERS] == ["2", "1", "1"]
     assert client.get("/").headers["RateLimit-Remaining"] == "4"
 
