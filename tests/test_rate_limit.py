@@ -63,11 +63,26 @@ def ask(services: list[Service], requests: int, clients: int = 20) -> Counter[in
         return Counter(status for statuses in pool.map(run, range(clients)) for status in statuses)
 
 
-def seconds(request: Callable[[], object]) -> float:
-    """Return how long a request takes."""
-    started = time.perf_counter()
-    request()
-    return time.perf_counter() - started
+def slowest(request: Callable[[], object]) -> float:
+    """Return how long the slowest of many requests takes, in the best of some rounds.
+
+    Each round is longer than the pause between two questions to a Redis that is down, so that some
+    of its requests wait for it. One round may be slow because the machine is busy; not all are.
+    """
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        request()
+        return time.perf_counter() - started
+
+    def one_round() -> float:
+        times = []
+        end = time.monotonic() + 1.2
+        while time.monotonic() < end:
+            times.append(seconds())
+        return max(times)
+
+    return min(one_round() for _ in range(5))
 
 
 def test_two_processes_share_a_limit_to_the_request(
@@ -101,15 +116,14 @@ def test_without_redis_the_service_does_as_was_chosen(
         assert statuses(4) == [200, 200, 200, 429]
 
         redis.freeze()
-        slowest = max(seconds(lambda: statuses(1)) for _ in range(30))
+        assert slowest(lambda: statuses(1)) < 0.1
         assert statuses(5) == [status] * 5
-        assert slowest < 0.1
         assert service.get("/healthz").status == 200
         redis.thaw()
         wait_for(lambda: statuses(1) == [429])
 
         redis.kill()
-        assert max(seconds(lambda: statuses(1)) for _ in range(30)) < 0.1
+        assert slowest(lambda: statuses(1)) < 0.1
         assert statuses(5) == [status] * 5
         redis.start()
         wait_for(returns)

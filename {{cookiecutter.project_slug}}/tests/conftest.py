@@ -1,29 +1,129 @@
-"""Settings as in production, and a client for an application built from them."""
+"""Settings as in production, clients of applications built from them, and a real server."""
 
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from httpx2 import Client, Response
+from starlette.testclient import WebSocketDenialResponse
+from starlette.types import ASGIApp, Message
 
-from app.core.config import Settings
+from app.core.config import Settings, get_settings
+from app.core.logging import JSONFormatter
 from app.factory import create_app
 
+# Every credential that a request needs.
 HEADERS = {
+    "Accept": "*/*",
     # {% if cookiecutter.use_api_key %}
     "X-API-Key": "key-of-the-tests",
     # {% endif %}
-    "Accept": "*/*",
 }
+
+ENVIRONMENT = {
+    "DEBUG": "false",
+    # {% if cookiecutter.use_cors %}
+    "BACKEND_CORS_ORIGINS": "https://app.example.com",
+    # {% endif %}
+    # {% if cookiecutter.use_trusted_host %}
+    "ALLOWED_HOSTS": "testserver,127.0.0.1",
+    # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    "RATE_LIMIT": "1000000/minute",
+    # {% endif %}
+    # {% if cookiecutter.use_api_key %}
+    "API_KEYS": HEADERS["X-API-Key"],
+    # {% endif %}
+}
+
+# In the order in which a request meets them.
+LAYERS = [
+    # {% if cookiecutter.use_request_logging %}
+    "RequestLoggingMiddleware",
+    # {% endif %}
+    # {% if cookiecutter.use_security_headers %}
+    "SecurityHeadersMiddleware",
+    # {% endif %}
+    # {% if cookiecutter.use_cors %}
+    "CORSMiddleware",
+    # {% endif %}
+    "ServerErrorMiddleware",
+    # {% if cookiecutter.use_trusted_host %}
+    "TrustedHostMiddleware",
+    # {% endif %}
+    "BodyLimitMiddleware",
+    # {% if cookiecutter.use_rate_limit %}
+    "RateLimitMiddleware",
+    # {% endif %}
+    # {% if cookiecutter.use_example_middleware %}
+    "BaseHTTPMiddleware",
+    "AddHeaderMiddleware",
+    # {% endif %}
+    # {% if cookiecutter.use_gzip %}
+    "GZipMiddleware",
+    # {% endif %}
+    # {% if cookiecutter.use_api_key %}
+    "APIKeyMiddleware",
+    # {% endif %}
+    # {% if cookiecutter.background_tasks == "taskiq" %}
+    "OnSuccessMiddleware",
+    # {% endif %}
+]
+
+# By the layer that answers it: the status, the path and the headers that bring the error about.
+ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
+    "router": (404, "/nowhere", {}),
+    "errors": (500, "/fails", {}),
+    "body_limit": (413, "/", {"Content-Length": "1000000000"}),
+    # {% if cookiecutter.use_trusted_host %}
+    "trusted_host": (400, "/", {"Host": "other.example.com"}),
+    # {% endif %}
+    # {% if cookiecutter.use_api_key %}
+    "api_key": (401, "/nowhere", {"X-API-Key": "other"}),
+    # {% endif %}
+}
+# {% if cookiecutter.use_cors %}
+
+# What a script in a browser may read.
+EXPOSED = [
+    "Retry-After",
+    "WWW-Authenticate",
+    # {% if cookiecutter.use_rate_limit %}
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    # {% endif %}
+    # {% if cookiecutter.use_request_logging %}
+    "X-Request-ID",
+    "X-Process-Time",
+    # {% endif %}
+]
+# {% endif %}
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the settings of the machine out of the tests."""
-    for name in (*Settings.model_fields, "api_key"):
+    names = [
+        *Settings.model_fields,
+        # {% if cookiecutter.use_api_key %}
+        "api_key",
+        # {% endif %}
+    ]
+    for name in names:
         monkeypatch.delenv(name.upper(), raising=False)
+    get_settings.cache_clear()
 
 
 @pytest.fixture
@@ -31,24 +131,28 @@ def make_settings() -> Callable[..., Settings]:
     """Settings that are fit for production, with any of them changed."""
 
     def make(**changes: Any) -> Settings:
-        values: dict[str, Any] = {
-            "debug": False,
-            # {% if cookiecutter.use_api_key %}
-            "api_keys": [HEADERS["X-API-Key"]],
-            # {% endif %}
-            # {% if cookiecutter.use_cors %}
-            "backend_cors_origins": ["https://app.example.com"],
-            # {% endif %}
-            # {% if cookiecutter.use_rate_limit %}
-            "rate_limit": "1000000/minute",
-            # {% endif %}
-            # {% if cookiecutter.use_trusted_host %}
-            "allowed_hosts": ["testserver"],
-            # {% endif %}
-        }
+        values: dict[str, Any] = {name.lower(): value for name, value in ENVIRONMENT.items()}
         return Settings(_env_file=None, **(values | changes))
 
     return make
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Set the variables of a service in production, with any of them changed, away from `.env`."""
+
+    def set_variables(**changes: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name, value in (ENVIRONMENT | changes).items():
+            monkeypatch.setenv(name, value)
+
+    return set_variables
+
+
+@pytest.fixture
+def app(make_settings: Callable[..., Settings]) -> FastAPI:
+    """An application, for tests that add routes to it."""
+    return create_app(make_settings())
 
 
 @pytest.fixture
@@ -59,9 +163,9 @@ def make_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[...
     """
     with ExitStack() as stack:
 
-        def make(app: FastAPI | None = None, **changes: Any) -> TestClient:
+        def make(app: ASGIApp | None = None, **changes: Any) -> TestClient:
             app = app or create_app(make_settings(**changes))
-            client = TestClient(app, headers=HEADERS, raise_server_exceptions=False)
+            client = TestClient(app, headers=dict(HEADERS), raise_server_exceptions=False)
             return stack.enter_context(client)
 
         yield make
@@ -71,8 +175,6 @@ def make_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[...
 @pytest.fixture
 def redis_url() -> str:
     """A real Redis. Skips where there is none, but fails where REQUIRE_SERVICES is set."""
-    import os
-
     from redis import Redis, RedisError
 
     url = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/0"
@@ -97,3 +199,176 @@ def anyio_backend() -> str:
 def client(make_client: Callable[..., TestClient]) -> TestClient:
     """A client of the application."""
     return make_client()
+
+
+@pytest.fixture
+def layers() -> list[str]:
+    """The layers, in the order in which a request meets them."""
+    return LAYERS
+
+
+# {% if cookiecutter.use_cors %}
+@pytest.fixture
+def exposed() -> list[str]:
+    """The headers that a script in a browser may read."""
+    return EXPOSED
+
+
+# {% endif %}
+@pytest.fixture(params=ERRORS)
+def get_error(
+    request: pytest.FixtureRequest, app: FastAPI, make_client: Callable[..., TestClient]
+) -> Callable[..., Response]:
+    """Make a request that ends in an error. A test with this runs for each layer that can."""
+    status, path, headers = ERRORS[request.param]
+
+    @app.get("/fails")
+    async def fail() -> None:
+        raise RuntimeError("secret")
+
+    def get(**more: str) -> Response:
+        response = make_client(app).get(path, headers=headers | more)
+        assert response.status_code == status
+        return response
+
+    return get
+
+
+@pytest.fixture
+def refuse() -> Callable[..., Response]:
+    """Ask for a WebSocket that is refused, and return the answer."""
+
+    def connect(client: TestClient, url: str, **headers: str) -> Response:
+        with (
+            pytest.raises(WebSocketDenialResponse) as denial,
+            client.websocket_connect(url, headers=headers),
+        ):
+            pass
+        return denial.value
+
+    return connect
+
+
+@pytest.fixture
+def exchange() -> Callable[..., list[Message]]:
+    """Call an application with a scope and messages that no client would send, like a server.
+
+    Returns what it sends, or leaves that in `sent` where it raises.
+    """
+
+    def call(
+        app: ASGIApp, *messages: Message, sent: list[Message] | None = None, **changes: Any
+    ) -> list[Message]:
+        sent = [] if sent is None else sent
+        received = iter(messages or [{"type": "http.request"}])
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/",
+            "root_path": "",
+            "query_string": b"",
+            "headers": raw_headers(),
+            "client": ("127.0.0.1", 50000),
+            "server": ("testserver", 80),
+            "state": {},
+        }
+
+        async def receive() -> Message:
+            return next(received, {"type": "http.disconnect"})
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def run() -> None:
+            with anyio.fail_after(5):
+                await app(scope | changes, receive, send)
+
+        anyio.run(run)
+        return sent
+
+    return call
+
+
+def raw_headers() -> list[tuple[bytes, bytes]]:
+    """Return the headers of a request as an application gets them."""
+    headers = {"Host": "testserver"} | HEADERS
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+@pytest.fixture
+def log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], list[dict[str, Any]]]:
+    """Return all that the service logged, as in production."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(caplog.handler, "formatter", JSONFormatter())
+
+    def read() -> list[dict[str, Any]]:
+        entries = [json.loads(line) for line in caplog.text.splitlines()]
+        return [entry for entry in entries if entry["logger"] != "httpx2"]
+
+    return read
+
+
+@pytest.fixture
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test configure logging, and undo that."""
+    names = (None, "uvicorn", "uvicorn.access", "uvicorn.error")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "propagate", True)
+        monkeypatch.setattr(logger, "disabled", False)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+class Server(subprocess.Popen[str]):
+    """uvicorn in a process of its own, on a free port."""
+
+    def __init__(self, target: str, directory: Path) -> None:
+        paths = [str(Path(__file__).parents[1]), str(directory)]
+        super().__init__(
+            [sys.executable, "-m", "uvicorn", target, "--port=0"],
+            cwd=directory,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def connect(self) -> Client:
+        """Wait until it serves, and return a client that sends every credential."""
+        assert self.stdout
+        for line in self.stdout:
+            if "running on http" in (message := json.loads(line)["message"]):
+                return Client(base_url=message.split()[3], headers=HEADERS, trust_env=False)
+        raise AssertionError(f"uvicorn did not start: {self.communicate()}")
+
+    def stop(self) -> list[dict[str, Any]]:
+        """Ask it to stop, and return what it logged since it serves."""
+        self.terminate()
+        output, _ = self.communicate()
+        return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, environ: Callable[..., None]) -> Iterator[Callable[..., Server]]:
+    """Start a server of `target`, for a minute at most, with some variables changed."""
+    with ExitStack() as stack:
+
+        def start(target: str = "app.main:app", **changes: str) -> Server:
+            environ(**changes)
+            server = stack.enter_context(Server(target, tmp_path))
+            stack.callback(server.kill)
+            limit = threading.Timer(60, server.kill)
+            limit.start()
+            stack.callback(limit.cancel)
+            return server
+
+        yield start

@@ -3,11 +3,12 @@
 from fastapi import APIRouter
 
 from app.api.routes import (
+    # {% if cookiecutter.background_tasks == "fastapi" %}    background_tasks,
+    # {% endif %}
     health,
     root,
     # {% if cookiecutter.background_tasks == "taskiq" %}
     tasks,
-    # {% elif cookiecutter.background_tasks == "fastapi" %}    background_tasks,
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
     ws,

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketState
@@ -87,29 +87,46 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     raise HTTPException(404)
 
 
-async def _http_error(request: Request, exc: Exception) -> Response:
+async def _http_error(connection: HTTPConnection, exc: Exception) -> Response | None:
     assert isinstance(exc, HTTPException)
     if exc.status_code < 200 or exc.status_code in (204, 205, 304):
         return Response(status_code=exc.status_code, headers=exc.headers)
-    if isinstance(exc.detail, str):
-        return error_response(exc.status_code, exc.detail, headers=exc.headers)
-    message = _type_of(exc.status_code).replace("_", " ").capitalize()
-    return error_response(exc.status_code, message, headers=exc.headers, details=exc.detail)
+    message, details = exc.detail, None
+    if not isinstance(message, str):
+        message, details = _type_of(exc.status_code).replace("_", " ").capitalize(), exc.detail
+    if await _close(connection, 1008 if exc.status_code < 500 else 1011, message):
+        return None
+    return error_response(exc.status_code, message, headers=exc.headers, details=details)
 
 
-async def _validation_error(request: Request, exc: Exception) -> Response:
+async def _validation_error(connection: HTTPConnection, exc: Exception) -> Response | None:
     assert isinstance(exc, RequestValidationError | WebSocketRequestValidationError)
+    message = "The request is not valid"
+    if await _close(connection, 1008, message):
+        return None
     # Not the input: it may be a password, or a number that JSON cannot hold.
     details = [{key: error[key] for key in ("type", "loc", "msg")} for error in exc.errors()]
-    return error_response(422, "The request is not valid", details=details)
+    return error_response(422, message, details=details)
 
 
 async def _websocket_error(websocket: WebSocket, exc: Exception) -> Response | None:
     assert isinstance(exc, WebSocketException)
-    if websocket.application_state is WebSocketState.CONNECTING:
-        return error_response(403, exc.reason or "Forbidden")
-    await websocket.close(exc.code, exc.reason)
-    return None
+    if await _close(websocket, exc.code, exc.reason):
+        return None
+    return error_response(403, exc.reason or "Forbidden")
+
+
+async def _close(connection: HTTPConnection, code: int, reason: str) -> bool:
+    """Close `connection` if it is a WebSocket that was accepted: no answer can follow."""
+    if (
+        not isinstance(connection, WebSocket)
+        or connection.application_state is WebSocketState.CONNECTING
+    ):
+        return False
+    if connection.application_state is WebSocketState.CONNECTED:
+        # A frame that closes has room for 123 bytes.
+        await connection.close(code, reason.encode()[:123].decode(errors="ignore"))
+    return True
 
 
 def _type_of(status_code: int) -> str:

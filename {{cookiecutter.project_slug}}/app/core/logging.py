@@ -49,9 +49,12 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
         fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
-        line = f"{time} {record.levelname:<8} {record.name}: {record.getMessage()}{fields}"
-        line = line.translate(_CONTROL)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        lines = [f"{time} {record.levelname:<8} {record.name}: {record.getMessage()}{fields}"]
+        if record.exc_info:
+            # Indented: the message of an exception can hold line breaks.
+            trace = self.formatException(record.exc_info).split("\n")
+            lines += [f"    {line}" for line in trace]
+        return "\n".join(line.translate(_CONTROL) for line in lines)
 
 
 def configure_logging(settings: CoreSettings) -> None:
@@ -59,7 +62,9 @@ def configure_logging(settings: CoreSettings) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(TextFormatter() if settings.debug else JSONFormatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
-    for name in ("uvicorn", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.access", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+        # Never lowered: below INFO are the contents of WebSockets.
+        logger.setLevel(max(logger.level, logging.root.level))

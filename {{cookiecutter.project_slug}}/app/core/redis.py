@@ -16,11 +16,11 @@ class RedisSettings(CoreSettings):
     Without it, what would be there is kept in memory: for one process, and until it ends.
     """
 
-    redis_url: SecretStr | None = None
+    redis_url: SecretStr = SecretStr("")
 
     @field_validator("redis_url")
     @classmethod
-    def _check_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+    def _check_redis_url(cls, url: SecretStr) -> SecretStr:
         if url:
             try:
                 parse_url(url.get_secret_value())
@@ -34,7 +34,7 @@ def connect(settings: RedisSettings) -> Redis | None:
 
     It connects when it is first asked, and again after a connection was lost.
     """
-    if settings.redis_url is None:
+    if not settings.redis_url:
         return None
     # Once more, at once: a connection that idled may be gone. All else is for the caller to decide.
     retry = Retry(NoBackoff(), 1)

@@ -85,6 +85,9 @@ def stack(
         # {% if cookiecutter.use_rate_limit %}
         rate_limit.layer(settings, redis),
         # {% endif %}
+        # {% if cookiecutter.use_example_middleware %}
+        *example.layers(settings),
+        # {% endif %}
         # {% if cookiecutter.use_gzip %}
         gzip.layer(settings),
         # {% endif %}
@@ -101,9 +104,6 @@ def stack(
         # {% endif %}
         # {% if cookiecutter.background_tasks == "taskiq" %}
         on_success.layer(),
-        # {% endif %}
-        # {% if cookiecutter.use_example_middleware %}
-        *example.layers(settings),
         # {% endif %}
     ]
     return [layer for layer in layers if layer is not None]

@@ -40,6 +40,7 @@ class BodyLimitMiddleware:
                 return
 
         received = 0
+        started = refused = False
 
         async def receive_with_limit() -> Message:
             nonlocal received
@@ -49,7 +50,24 @@ class BodyLimitMiddleware:
                 raise HTTPException(413, MESSAGE)
             return message
 
-        await self.app(scope, receive_with_limit, send)
+        async def send_with_limit(message: Message) -> None:
+            nonlocal started, refused
+            if message["type"] == "http.response.start":
+                started = True
+                # Not every layer passes the exception on as it is: BaseHTTPMiddleware puts it in a
+                # group, which routes then answer with 400. What succeeded all the same may pass.
+                refused = received > self.max_body_size and 400 <= message["status"] != 413
+                if refused:
+                    await error_response(413, MESSAGE)(scope, receive, send)
+            if not refused:
+                await send(message)
+
+        try:
+            await self.app(scope, receive_with_limit, send_with_limit)
+        except Exception:
+            if started or received <= self.max_body_size:
+                raise
+            await error_response(413, MESSAGE)(scope, receive, send)
 
 
 def layer(settings: BodyLimitSettings) -> Middleware:

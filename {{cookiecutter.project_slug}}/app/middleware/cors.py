@@ -9,7 +9,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.core.settings import CoreSettings, StringList
 
-_is_origin = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+").fullmatch
+# As browsers send it: in lower case.
+_is_origin = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?").fullmatch
 
 
 class CORSSettings(CoreSettings):
@@ -31,7 +32,10 @@ class CORSSettings(CoreSettings):
                 "or set CORS_ALLOW_CREDENTIALS=false"
             )
         if any(origin != "*" and not _is_origin(origin) for origin in origins):
-            raise ValueError("an origin is a scheme and a host without a path: https://example.com")
+            raise ValueError(
+                "an origin is a scheme and a host, in lower case, with no path and no wildcard: "
+                "https://example.com"
+            )
         return origins
 
 

@@ -17,8 +17,9 @@ from app.tasks.middleware import RetryMiddleware, StatusMiddleware
 from app.tasks.status import FAILED, TaskStatus
 from app.tasks.streams import StreamBroker
 
-# What workers can run. Add yours: a worker that does not know a task drops it.
-TASKS: list[Callable[..., Any]] = [write_message]
+# What workers can run, by the names that stand in the queue. Add yours, and keep a name as long as
+# there may be messages with it: a worker drops those that it does not know.
+TASKS: dict[str, Callable[..., Any]] = {"write_message": write_message}
 
 # Results that are kept in memory where there is no Redis.
 CAPACITY = 10_000
@@ -48,7 +49,7 @@ class TaskSettings(RedisSettings):
 def create_broker(settings: TaskSettings) -> AsyncBroker:
     """Return the queue: a stream on Redis for workers, or without `REDIS_URL` this process itself."""
     broker: AsyncBroker
-    if settings.redis_url is None:
+    if not settings.redis_url:
         broker = InMemoryBroker(max_stored_results=CAPACITY)
     else:
         url = settings.redis_url.get_secret_value()
@@ -65,8 +66,8 @@ def create_broker(settings: TaskSettings) -> AsyncBroker:
         StatusMiddleware(),
         RetryMiddleware(retries=settings.task_retries, delay=settings.task_retry_delay),
     )
-    for function in TASKS:
-        broker.register_task(function, _name(function), timeout=settings.task_timeout)
+    for name, function in TASKS.items():
+        broker.register_task(function, name, timeout=settings.task_timeout)
     return broker
 
 
@@ -77,9 +78,8 @@ def enqueue(request: Request, function: Callable[P, Any], *args: P.args, **kwarg
     of the task and the acknowledgement: make it one that may run twice.
     """
     broker: AsyncBroker = request.app.state.broker
-    task = broker.find_task(_name(function))
-    if task is None:
-        raise LookupError(f"{_name(function)} is not in TASKS")
+    names = {function: name for name, function in TASKS.items()}
+    task = broker.local_task_registry[names[function]]
     task_id = broker.id_generator()
     send = partial(task.kicker().with_task_id(task_id).kiq, *args, **kwargs)
     request.state.on_success.append(send)
@@ -98,7 +98,3 @@ async def read_status(broker: AsyncBroker, task_id: str) -> TaskStatus | None:
     if result.is_err:
         return TaskStatus(id=task_id, status="failed", result=FAILED)
     return TaskStatus(id=task_id, status="done", result=result.return_value)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}:{function.__qualname__}"

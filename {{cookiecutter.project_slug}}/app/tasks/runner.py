@@ -28,18 +28,19 @@ class TaskSettings(CoreSettings):
     """Work after the answer.
 
     `TASK_CONCURRENCY` (10): tasks that run at a time, the others wait.
-    `TASK_SHUTDOWN_TIMEOUT` (20): seconds that a stop waits for tasks before it cuts them off.
+    `TASK_SHUTDOWN_TIMEOUT` (8): seconds that a stop waits for tasks before it cuts them off.
     """
 
     task_concurrency: int = Field(default=10, ge=1)
-    task_shutdown_timeout: float = Field(default=20, ge=0)
+    task_shutdown_timeout: float = Field(default=8, ge=0)
 
 
 class TaskRunner:
     """Runs tasks after the answer, and remembers how they went.
 
     A task starts only after the answer has left, so after the commit, and not at all where an
-    exception takes the place of that answer. It outlives the request: hand it values, or what
+    exception takes the place of that answer. (It does after an error that the route returns, so
+    raise those.) It outlives the request: hand it values, or what
     opens a database session of its own, never something that the request opened.
     """
 

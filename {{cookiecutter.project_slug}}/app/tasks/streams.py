@@ -43,8 +43,6 @@ class StreamBroker(RedisStreamBroker):
             # From the start: what was sent before the first worker came is not skipped.
             consumer_id="0",
             idle_timeout=int(abandoned * 1000),
-            # In the third version of the protocol, the answers that are read here look different.
-            protocol=2,
             **options,
         )
         self.redis = Redis(connection_pool=self.connection_pool)

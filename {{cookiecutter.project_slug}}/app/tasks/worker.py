@@ -20,7 +20,7 @@ broker = create_broker(settings)
 
 def main() -> int | None:
     """Run workers until they are told to stop."""
-    if settings.redis_url is None:
+    if not settings.redis_url:
         print(
             "REDIS_URL: workers need a Redis; without one, tasks run in the service",
             file=sys.stderr,

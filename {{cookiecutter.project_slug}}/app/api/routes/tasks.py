@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
 
 from app.tasks.broker import enqueue, read_status
 from app.tasks.jobs import write_message
@@ -34,7 +35,10 @@ async def create_task(body: TaskCreate, request: Request, response: Response) ->
 @router.get("/{task_id}")
 async def read_task(task_id: str, request: Request) -> TaskStatus:
     """Say how far a task is."""
-    status = await read_status(request.app.state.broker, task_id)
+    try:
+        status = await read_status(request.app.state.broker, task_id)
+    except RedisError as error:
+        raise HTTPException(503, "Try again later", {"Retry-After": "1"}) from error
     if status is None:
         raise HTTPException(404, "Unknown task")
     return status

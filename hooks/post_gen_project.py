@@ -1,0 +1,175 @@
+"""Leave the files that were picked, and make the project ready to start.
+
+Cookiecutter renders this file and runs it in the new project directory, with its own Python:
+standard library only, and few imports, because everybody who generates a project waits for them.
+"""
+
+import json
+import os
+import sys
+
+# What a checkout of the template holds after somebody has run the service in it, unrendered.
+STRAYS = {
+    "__pycache__",
+    ".coverage",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".venv",
+    "uv.lock",
+}
+PLACEHOLDER = "change-me"
+
+# tojson writes an apostrophe as \u0027, so that no answer can end this literal.
+ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
+
+Answers = dict[str, object]
+
+
+def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
+    """Return a row for each pick: whether it was picked, and the files that are there for it."""
+    redis = (
+        answers["use_rate_limit"] is True
+        or answers["use_websocket"] is True
+        or answers["background_tasks"] == "taskiq"
+    )
+    return [
+        (answers["use_request_logging"] is True, middleware("request_logging")),
+        (answers["use_security_headers"] is True, middleware("security_headers")),
+        (answers["use_cors"] is True, middleware("cors")),
+        (answers["use_trusted_host"] is True, middleware("trusted_host")),
+        (
+            answers["use_rate_limit"] is True,
+            [*middleware("rate_limit"), "app/core/windows.py", "tests/core/test_windows.py"],
+        ),
+        (answers["use_gzip"] is True, middleware("gzip")),
+        (answers["use_api_key"] is True, middleware("api_key")),
+        (
+            answers["background_tasks"] != "none",
+            [
+                "app/tasks/__init__.py",
+                "app/tasks/jobs.py",
+                "app/tasks/status.py",
+                "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_jobs.py",
+            ],
+        ),
+        (
+            answers["background_tasks"] == "fastapi",
+            [
+                "app/api/routes/background_tasks.py",
+                "app/tasks/runner.py",
+                "tests/api/routes/test_background_tasks.py",
+                "tests/tasks/test_runner.py",
+            ],
+        ),
+        (
+            answers["background_tasks"] == "taskiq",
+            [
+                *middleware("on_success"),
+                "app/api/routes/tasks.py",
+                "app/tasks/broker.py",
+                "app/tasks/middleware.py",
+                "app/tasks/streams.py",
+                "app/tasks/worker.py",
+                "tests/tasks/test_broker.py",
+                "tests/tasks/test_streams.py",
+                "tests/tasks/test_worker.py",
+            ],
+        ),
+        (redis, ["app/core/redis.py", "tests/core/test_redis.py"]),
+        (answers["use_example_middleware"] is True, middleware("example")),
+        (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
+        (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
+        (answers["ci"] == "gitlab", [".gitlab-ci.yml"]),
+    ]
+
+
+def middleware(name: str) -> list[str]:
+    """Return the files of the middleware `name`."""
+    return [f"app/middleware/{name}.py", f"tests/middleware/test_{name}.py"]
+
+
+def prune(rows: list[tuple[bool, list[str]]]) -> None:
+    """Remove the files of what was not picked, once all that the manifest names is there."""
+    if missing := [path for _, paths in rows for path in paths if not os.path.isfile(path)]:
+        sys.exit(
+            "ERROR: nothing was generated: the manifest names files that the template does not have"
+            f" ({', '.join(missing)}). This is a bug of the template: please report it."
+        )
+    for picked, paths in rows:
+        if not picked:
+            for path in paths:
+                os.remove(path)
+
+
+def tidy(directory: str) -> None:
+    """Remove strays and empty directories."""
+    for entry in list(os.scandir(directory)):
+        if entry.name in STRAYS:
+            remove(entry)
+        elif entry.name != ".git" and entry.is_dir(follow_symlinks=False):
+            tidy(entry.path)
+            if not os.listdir(entry.path):
+                os.rmdir(entry.path)
+
+
+def remove(entry: "os.DirEntry[str]") -> None:
+    """Remove a file, or a directory with all that it holds."""
+    if entry.is_dir(follow_symlinks=False):
+        import shutil  # slow to import, and seldom needed
+
+        shutil.rmtree(entry.path)
+    else:
+        os.remove(entry.path)
+
+
+def write_env() -> None:
+    """Write .env from .env.example, a fresh secret for each placeholder, readable by its owner."""
+    with open(".env.example", encoding="utf-8") as example:
+        lines = [with_secret(line) for line in example]
+    try:
+        descriptor = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with open(descriptor, "w", encoding="utf-8", newline="\n") as env:
+        env.writelines(lines)
+
+
+def with_secret(line: str) -> str:
+    """Return `line` of a .env file with a fresh secret in the place of a placeholder."""
+    name, _, value = line.partition("=")
+    if name.startswith("#") or value.strip() != PLACEHOLDER:
+        return line
+    return f"{name}={os.urandom(32).hex()}\n"
+
+
+def say_what_is_next(answers: Answers) -> None:
+    """Print the commands that start the service and run its tests."""
+    advice = f"""
+Your service is ready. Next:
+
+  cd {answers["project_slug"]}
+  uv run uvicorn app.main:app --reload
+  uv run pytest
+"""
+    try:
+        os.write(1, advice.encode())
+    except OSError:
+        return  # nobody listens, which is no reason to take the project back
+
+
+def main() -> None:
+    """Prune and complete the project in the current directory."""
+    answers: Answers = json.loads(ANSWERS)
+    prune(manifest(answers))
+    tidy(".")
+    write_env()
+    say_what_is_next(answers)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception as error:
+        sys.exit(f"ERROR: the project could not be completed: {type(error).__name__}: {error}")

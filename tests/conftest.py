@@ -1,0 +1,77 @@
+"""The one way in which the tests generate a project."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from pytest_cookies.plugin import Cookies
+
+from tests.picks import COMBINATIONS, QUESTIONS, Answer, Answers
+from tests.template import ROOT
+
+Bake = Callable[..., Path]
+Projects = Callable[[str], Path]
+
+
+class Refused(Exception):
+    """The template did not generate a project; the text is what its user saw."""
+
+
+@pytest.fixture(scope="session")
+def bake(cookies_session: Cookies) -> Bake:
+    """Return a function that takes answers and returns the project, or raises Refused."""
+
+    def bake(**answers: Answer) -> Path:
+        check(answers)
+        with standard_error() as captured:
+            result = cookies_session.bake(extra_context=answers, template=str(ROOT))
+            captured.seek(0)
+            seen = captured.read().decode()
+        if result.exception is not None:
+            raise Refused(seen) from result.exception
+        return Path(result.project_path)
+
+    return bake
+
+
+@pytest.fixture(scope="session")
+def projects(bake: Bake) -> Projects:
+    """Return a function that gives a project to read, not to change, by its combination's name."""
+    baked: dict[str, Path] = {}
+
+    def project(combination: str) -> Path:
+        if combination not in baked:
+            baked[combination] = bake(**COMBINATIONS[combination])
+        return baked[combination]
+
+    return project
+
+
+def check(answers: Answers) -> None:
+    """Raise for an answer that Cookiecutter would drop in silence, or take for another kind."""
+    for question, answer in answers.items():
+        if question not in QUESTIONS:
+            raise KeyError(f"there is no question {question!r}")
+        default = QUESTIONS[question]
+        if isinstance(default, list):
+            if answer not in default:
+                raise ValueError(f"{answer!r} is no choice of {question}: {default}")
+        elif type(answer) is not type(default):
+            raise TypeError(f"{question} takes {type(default).__name__}, not {answer!r}")
+
+
+@contextmanager
+def standard_error() -> Iterator[BinaryIO]:
+    """Collect what this process and the hooks that it runs write to the standard error output."""
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,253 @@
+"""What the template promises, stated apart from the template: the tests compare the two.
+
+To add a pick, add its question to `QUESTIONS` and a row to `OWNED`.
+"""
+
+from dataclasses import dataclass
+
+Answer = str | bool
+Answers = dict[str, Answer]
+
+# In the order in which they are asked. A list holds the choices, the default first.
+QUESTIONS: dict[str, Answer | list[str]] = {
+    "project_name": "My Service",
+    "project_slug": "my-service",
+    "description": "A FastAPI service",
+    "author_name": "Your Name",
+    "author_email": "you@example.com",
+    "use_request_logging": True,
+    "use_security_headers": True,
+    "use_cors": True,
+    "use_trusted_host": True,
+    "use_rate_limit": False,
+    "use_gzip": True,
+    "use_api_key": False,
+    "jwt": ["none"],
+    "database": ["none"],
+    "use_websocket": False,
+    "background_tasks": ["none", "fastapi", "taskiq"],
+    "use_example_middleware": False,
+    "use_docker": True,
+    "ci": ["github", "gitlab", "none"],
+}
+
+# Questions that are asked already, and must not be answered with yes before their pick is there.
+NOT_BUILT_YET = ["use_websocket"]
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What is in a project because a question got one of some answers, and else is not."""
+
+    question: str
+    answers: tuple[Answer, ...]
+    files: frozenset[str]
+    words: tuple[str, ...]  # in no file of a project without the pick
+    also: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that bring it, too
+
+    def __str__(self) -> str:
+        return f"{self.question}={'|'.join(map(str, self.answers))}"
+
+    def is_in(self, answers: Answers) -> bool:
+        """Return whether it is in a project with these answers, which are complete."""
+        questions = ((self.question, self.answers), *self.also)
+        return any(answers[question] in wanted for question, wanted in questions)
+
+
+def middleware(name: str) -> frozenset[str]:
+    """Return the files of a middleware."""
+    return frozenset({f"app/middleware/{name}.py", f"tests/middleware/test_{name}.py"})
+
+
+OWNED = [
+    Owned(
+        "use_request_logging",
+        (True,),
+        middleware("request_logging"),
+        ("request_logging", "RequestLogging", "X-Request-ID", "X-Process-Time"),
+    ),
+    Owned(
+        "use_security_headers",
+        (True,),
+        middleware("security_headers"),
+        ("security_headers", "SecurityHeaders", "HSTS", "nosniff", "referrer"),
+    ),
+    Owned(
+        "use_cors",
+        (True,),
+        middleware("cors"),
+        ("cors", "origins", "preflight"),
+    ),
+    Owned(
+        "use_trusted_host",
+        (True,),
+        middleware("trusted_host"),
+        ("trusted_host", "TrustedHost", "ALLOWED_HOSTS"),
+    ),
+    Owned(
+        "use_rate_limit",
+        (True,),
+        middleware("rate_limit") | {"app/core/windows.py", "tests/core/test_windows.py"},
+        ("rate_limit", "RateLimit", "RATE_LIMIT"),
+    ),
+    Owned("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
+    Owned(
+        "use_api_key",
+        (True,),
+        middleware("api_key"),
+        ("api_key", "APIKey", "API key", "X-API-Key"),
+    ),
+    Owned(
+        "background_tasks",
+        ("fastapi", "taskiq"),
+        frozenset(
+            {
+                "app/tasks/__init__.py",
+                "app/tasks/jobs.py",
+                "app/tasks/status.py",
+                "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_jobs.py",
+            }
+        ),
+        ("app.tasks", "/tasks", "TASK_SHUTDOWN"),
+    ),
+    Owned(
+        "background_tasks",
+        ("fastapi",),
+        frozenset(
+            {
+                "app/api/routes/background_tasks.py",
+                "app/tasks/runner.py",
+                "tests/api/routes/test_background_tasks.py",
+                "tests/tasks/test_runner.py",
+            }
+        ),
+        ("background_tasks", "TaskRunner"),
+    ),
+    Owned(
+        "background_tasks",
+        ("taskiq",),
+        middleware("on_success")
+        | {
+            "app/api/routes/tasks.py",
+            "app/tasks/broker.py",
+            "app/tasks/middleware.py",
+            "app/tasks/streams.py",
+            "app/tasks/worker.py",
+            "tests/tasks/test_broker.py",
+            "tests/tasks/test_streams.py",
+            "tests/tasks/test_worker.py",
+        },
+        ("taskiq", "on_success", "OnSuccess", "broker"),
+    ),
+    Owned(
+        "background_tasks",
+        ("taskiq",),
+        frozenset({"app/core/redis.py", "tests/core/test_redis.py"}),
+        ("redis", "REDIS_URL"),
+        also=(("use_rate_limit", (True,)), ("use_websocket", (True,))),
+    ),
+    Owned(
+        "use_example_middleware",
+        (True,),
+        middleware("example"),
+        ("example.layer", "ExampleSettings", "EXAMPLE_HEADER", "X-Example"),
+    ),
+    Owned(
+        "use_docker",
+        (True,),
+        frozenset({"Dockerfile", "compose.yaml", ".dockerignore"}),
+        ("docker", "compose.yaml"),
+    ),
+    Owned(
+        "ci",
+        ("github",),
+        frozenset({".github/workflows/ci.yml", ".github/dependabot.yml"}),
+        ("github", "dependabot"),
+    ),
+    Owned("ci", ("gitlab",), frozenset({".gitlab-ci.yml"}), ("gitlab",)),
+]
+
+ALWAYS = frozenset(
+    """
+    .editorconfig
+    .env
+    .env.example
+    .gitattributes
+    .gitignore
+    .pre-commit-config.yaml
+    README.md
+    app/__init__.py
+    app/api/__init__.py
+    app/api/routes/__init__.py
+    app/api/routes/health.py
+    app/api/routes/root.py
+    app/core/__init__.py
+    app/core/config.py
+    app/core/errors.py
+    app/core/logging.py
+    app/core/paths.py
+    app/core/settings.py
+    app/factory.py
+    app/main.py
+    app/middleware/__init__.py
+    app/middleware/body_limit.py
+    pyproject.toml
+    tests/api/routes/test_health.py
+    tests/api/routes/test_root.py
+    tests/conftest.py
+    tests/core/test_config.py
+    tests/core/test_errors.py
+    tests/core/test_logging.py
+    tests/core/test_paths.py
+    tests/core/test_settings.py
+    tests/middleware/test_body_limit.py
+    tests/middleware/test_stack.py
+    tests/test_factory.py
+    tests/test_main.py
+    """.split()
+)
+
+DEFAULTS: Answers = {
+    question: default[0] if isinstance(default, list) else default
+    for question, default in QUESTIONS.items()
+}
+
+
+def picked(question: str) -> list[Answer]:
+    """Return the answers to a question that put something into a project."""
+    default = QUESTIONS[question]
+    if isinstance(default, list):
+        return [choice for choice in default if choice != "none"]
+    return [True] if isinstance(default, bool) and question not in NOT_BUILT_YET else []
+
+
+NOTHING: Answers = {
+    question: "none" if isinstance(default, list) else False
+    for question, default in QUESTIONS.items()
+    if not isinstance(default, str)
+}
+EVERYTHING: Answers = NOTHING | {
+    question: picked(question)[0] for question in QUESTIONS if picked(question)
+}
+COMBINATIONS: dict[str, Answers] = {
+    "default": {},
+    "nothing": NOTHING,
+    "everything": EVERYTHING,
+    **{
+        f"{question}={answer}": NOTHING | {question: answer}
+        for question in QUESTIONS
+        for answer in picked(question)
+    },
+}
+
+
+def owned_by(answers: Answers) -> list[Owned]:
+    """Return the rows that are in a project with these answers, those left out being defaults."""
+    complete = DEFAULTS | answers
+    return [row for row in OWNED if row.is_in(complete)]
+
+
+def files_of(answers: Answers) -> set[str]:
+    """Return every file of a project with these answers."""
+    return set(ALWAYS).union(*(row.files for row in owned_by(answers)))

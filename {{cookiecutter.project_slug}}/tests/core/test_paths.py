@@ -1,0 +1,38 @@
+from collections.abc import Callable
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, Router
+from starlette.types import Message
+
+from app.core.paths import route_path
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "expected"),
+    [
+        ("", "/items", "/items"),
+        ("", "//items", "//items"),
+        ("/api", "/api/items", "/items"),
+        ("/api", "/api/", "/"),
+        ("/api", "/api//items", "//items"),
+        ("/api", "/api/api/items", "/api/items"),
+        ("/api", "/apiary", "/apiary"),
+        ("/api", "/items", "/items"),
+        ("/api", "//api/items", "//api/items"),
+    ],
+)
+def test_the_path_is_the_one_that_the_router_matches(
+    root_path: str, path: str, expected: str, exchange: Callable[..., list[Message]]
+) -> None:
+    assert route_path({"root_path": root_path, "path": path}) == expected
+    router = Router([Route(expected, PlainTextResponse("found"))])
+    assert exchange(router, root_path=root_path, path=path)[0]["status"] == 200
+
+
+def test_nothing_follows_the_mount_point() -> None:
+    assert route_path({"root_path": "/api", "path": "/api"}) == ""
+
+
+def test_a_server_may_leave_out_the_mount_point() -> None:
+    assert route_path({"path": "/items"}) == "/items"

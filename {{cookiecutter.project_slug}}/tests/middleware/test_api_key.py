@@ -1,0 +1,269 @@
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from pydantic import SecretStr, ValidationError
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
+
+from app.core.config import Settings
+from app.core.settings import describe
+from app.middleware.api_key import APIKeyMiddleware
+
+KEYS = ["key-one", "key-two"]
+LAYER = APIKeyMiddleware(
+    PlainTextResponse("served"),
+    keys=[SecretStr(key) for key in KEYS],
+    public_paths=["/", "/docs", "/healthz", "/a/b/"],
+)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/docs",
+        "/docs/",
+        "/docs/oauth2-redirect",
+        "/docs/a/b/c/d",
+        "/docs%2fa",
+        "/%64ocs",
+        "/healthz",
+        "/a/b",
+        "/a/b/",
+        "/a/b/c",
+    ],
+)
+def test_a_public_path_and_all_below_it_need_no_key(
+    target: str, exchange: Callable[..., list[Message]]
+) -> None:
+    assert exchange(LAYER, path=unquote(target), headers=[])[0]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "*",
+        "//",
+        "/items",
+        "/items/docs",
+        "/docs-secret",
+        "/docs.json",
+        "/docs;a",
+        "/docs%00",
+        "/docs%0a",
+        "/docs%20",
+        "/DOCS",
+        "//docs",
+        "/docs//items",
+        "/docs/../items",
+        "/docs/..%2fitems",
+        "/docs/%2e%2e/items",
+        "/docs/.%2e/items",
+        "/docs/./items",
+        "/docs%2f..%2fitems",
+        "/docs/..",
+        "/./docs",
+        "/%2e/docs",
+        "/docs%252fitems",
+        "/docs\\..\\items",
+        "/a",
+        "/a/bc",
+        "/a/B",
+        "/a//b",
+    ],
+)
+def test_no_other_path_passes_for_a_public_one(
+    target: str, exchange: Callable[..., list[Message]]
+) -> None:
+    assert exchange(LAYER, path=unquote(target), headers=[])[0]["status"] == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/docs", 200),
+        ("/api/", 200),
+        ("/api", 401),
+        ("/api/items", 401),
+        ("/apidocs", 401),
+        ("/api/api/docs", 401),
+        ("/api//docs", 401),
+    ],
+)
+def test_a_path_counts_from_the_mount_point(
+    path: str, status: int, exchange: Callable[..., list[Message]]
+) -> None:
+    assert exchange(LAYER, path=path, root_path="/api", headers=[])[0]["status"] == status
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b"testserver/docs?", b"testserver/docs#", b"a\\docs", b"\xff"]
+)
+def test_the_host_does_not_change_the_path(
+    host: bytes, exchange: Callable[..., list[Message]]
+) -> None:
+    assert exchange(LAYER, path="/items", headers=[(b"host", host)])[0]["status"] == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "TRACE", "get", ""])
+def test_no_method_passes(method: str, exchange: Callable[..., list[Message]]) -> None:
+    assert exchange(LAYER, path="/items", method=method, headers=[])[0]["status"] == 401
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_passes(key: str, exchange: Callable[..., list[Message]]) -> None:
+    headers = [(b"x-api-key", key.encode())]
+    assert exchange(LAYER, path="/items", headers=headers)[0]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [b""],
+        [b"key"],
+        [b"key-on"],
+        [b"key-one "],
+        [b"key-one\x00"],
+        [b"key-onetwo"],
+        [b"KEY-ONE"],
+        [b"key-one,key-two"],
+        [b"key-one", b"key-one"],
+        [b"key-one", b"other"],
+        [b"other", b"key-one"],
+        ["ключ".encode()],
+        [b"\xff\xfe"],
+        [b"x" * 60_000],
+    ],
+)
+def test_nothing_else_passes_for_a_key(
+    values: list[bytes], exchange: Callable[..., list[Message]]
+) -> None:
+    headers = [(b"x-api-key", value) for value in values]
+    start, body = exchange(LAYER, path="/items", headers=headers)
+    assert start["status"] == 401
+    assert (b"www-authenticate", b"APIKey") in start["headers"]
+    assert b'"message":"Invalid API key","type":"unauthorized"' in body["body"]
+
+
+@pytest.fixture
+def stranger(make_client: Callable[..., TestClient]) -> Callable[..., TestClient]:
+    """A client without a key."""
+
+    def make(app: FastAPI | None = None, **changes: Any) -> TestClient:
+        client = make_client(app, **changes)
+        del client.headers["X-API-Key"]
+        return client
+
+    return make
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"])
+def test_the_root_the_documentation_and_the_probes_are_public(
+    path: str, stranger: Callable[..., TestClient]
+) -> None:
+    assert stranger().get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("paths", "root", "nowhere"),
+    [("/nowhere", 401, 404), ('["/", "/nowhere/"]', 200, 404), ("[]", 401, 401)],
+)
+def test_the_public_paths_are_a_setting(
+    paths: str, root: int, nowhere: int, stranger: Callable[..., TestClient]
+) -> None:
+    client = stranger(api_key_public_paths=paths)
+    assert client.get("/").status_code == root
+    assert client.get("/nowhere").status_code == nowhere
+
+
+def test_a_websocket_needs_a_key_too(
+    client: TestClient, stranger: Callable[..., TestClient], refuse: Callable[..., Response]
+) -> None:
+    response = refuse(stranger(), "/nowhere")
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "APIKey"
+    assert refuse(stranger(api_key_public_paths="/nowhere"), "/nowhere").status_code == 404
+    assert refuse(client, "/nowhere").status_code == 404
+
+
+def test_it_can_be_turned_off(stranger: Callable[..., TestClient]) -> None:
+    client = stranger(api_key_enabled=False, api_keys=[])
+    assert client.get("/nowhere").status_code == 404
+    assert "securitySchemes" not in client.get("/openapi.json").json()["components"]
+
+
+def test_the_documentation_asks_for_a_key_where_it_is_needed(
+    app: FastAPI, make_client: Callable[..., TestClient]
+) -> None:
+    @app.get("/items")
+    async def read_items() -> None: ...
+
+    @app.post("/mine", dependencies=[Security(HTTPBearer())])
+    async def write_mine() -> None: ...
+
+    client = make_client(app)
+    schema = client.get("/openapi.json").json()
+    assert schema["components"]["securitySchemes"]["APIKey"] == {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+    }
+    assert schema["paths"]["/items"]["get"]["security"] == [{"APIKey": []}]
+    assert schema["paths"]["/mine"]["post"]["security"] == [{"HTTPBearer": [], "APIKey": []}]
+    assert "security" not in schema["paths"]["/"]["get"]
+    assert client.get("/openapi.json").json() == schema
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"API_KEYS": "one"}, ["one"]),
+        ({"API_KEYS": "one,two"}, ["one", "two"]),
+        ({"API_KEYS": '["one", "two,three"]'}, ["one", "two,three"]),
+        ({"API_KEYS": "", "API_KEY": "one"}, ["one"]),
+        ({"API_KEYS": "one", "API_KEY": "two"}, ["one"]),
+        ({"API_KEYS": "change-me", "DEBUG": "true"}, ["change-me"]),
+        ({"API_KEYS": "", "API_KEY_ENABLED": "false"}, []),
+    ],
+)
+def test_keys_come_from_either_variable(
+    variables: dict[str, str], expected: list[str], environ: Callable[..., None]
+) -> None:
+    environ(**variables)
+    keys = Settings().api_keys
+    assert [key.get_secret_value() for key in keys] == expected
+    assert not any(key in repr(Settings()) for key in expected)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("", "set at least one key, or API_KEY_ENABLED=false"),
+        (",", "set at least one key, or API_KEY_ENABLED=false"),
+        ("change-me", "still has the placeholder of .env.example"),
+        ("hunter2,change-me", "still has the placeholder of .env.example"),
+        ("hunter2-ключ", "a header carries printable ASCII only"),
+        ('["hunter2\\n"]', "a header carries printable ASCII only"),
+        ('[" "]', "a header carries printable ASCII only"),
+        ('[""]', "a header carries printable ASCII only"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["API_KEYS", "API_KEY"])
+def test_missing_and_unusable_keys_are_refused_and_not_printed(
+    variable: str, keys: str, message: str, environ: Callable[..., None]
+) -> None:
+    environ(**({"API_KEYS": "", "API_KEY": ""} | {variable: keys}))
+    with pytest.raises(ValidationError) as refusal:
+        Settings()
+    (line,) = describe(refusal.value)
+    assert line.startswith(f"API_KEYS: {message}; make one with python -c")
+    assert "hunter2" not in line
+    assert "hunter2" not in str(refusal.value)
