@@ -47,40 +47,6 @@ ENVIRONMENT = {
     # {% endif %}
 }
 
-# In the order in which a request meets them.
-LAYERS = [
-    # {% if cookiecutter.use_request_logging %}
-    "RequestLoggingMiddleware",
-    # {% endif %}
-    # {% if cookiecutter.use_security_headers %}
-    "SecurityHeadersMiddleware",
-    # {% endif %}
-    # {% if cookiecutter.use_cors %}
-    "CORSMiddleware",
-    # {% endif %}
-    "ServerErrorMiddleware",
-    # {% if cookiecutter.use_trusted_host %}
-    "TrustedHostMiddleware",
-    # {% endif %}
-    "BodyLimitMiddleware",
-    # {% if cookiecutter.use_rate_limit %}
-    "RateLimitMiddleware",
-    # {% endif %}
-    # {% if cookiecutter.use_example_middleware %}
-    "BaseHTTPMiddleware",
-    "AddHeaderMiddleware",
-    # {% endif %}
-    # {% if cookiecutter.use_gzip %}
-    "GZipMiddleware",
-    # {% endif %}
-    # {% if cookiecutter.use_api_key %}
-    "APIKeyMiddleware",
-    # {% endif %}
-    # {% if cookiecutter.background_tasks == "taskiq" %}
-    "OnSuccessMiddleware",
-    # {% endif %}
-]
-
 # By the layer that answers it: the status, the path and the headers that bring the error about.
 ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
     "router": (404, "/nowhere", {}),
@@ -93,23 +59,6 @@ ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
     "api_key": (401, "/nowhere", {"X-API-Key": "other"}),
     # {% endif %}
 }
-# {% if cookiecutter.use_cors %}
-
-# What a script in a browser may read.
-EXPOSED = [
-    "Retry-After",
-    "WWW-Authenticate",
-    # {% if cookiecutter.use_rate_limit %}
-    "RateLimit-Limit",
-    "RateLimit-Remaining",
-    "RateLimit-Reset",
-    # {% endif %}
-    # {% if cookiecutter.use_request_logging %}
-    "X-Request-ID",
-    "X-Process-Time",
-    # {% endif %}
-]
-# {% endif %}
 
 
 @pytest.fixture(autouse=True)
@@ -127,17 +76,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_settings() -> Callable[..., Settings]:
-    """Settings that are fit for production, with any of them changed."""
-
-    def make(**changes: Any) -> Settings:
-        values: dict[str, Any] = {name.lower(): value for name, value in ENVIRONMENT.items()}
-        return Settings(_env_file=None, **(values | changes))
-
-    return make
-
-
-@pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Set the variables of a service in production, with any of them changed, away from `.env`."""
 
@@ -150,21 +88,45 @@ def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 
 
 @pytest.fixture
-def app(make_settings: Callable[..., Settings]) -> FastAPI:
-    """An application, for tests that add routes to it."""
-    return create_app(make_settings())
+def make_settings() -> Callable[..., Settings]:
+    """Make settings that are fit for production, with any of them changed."""
+
+    def make(**changes: Any) -> Settings:
+        values: dict[str, Any] = {name.lower(): value for name, value in ENVIRONMENT.items()}
+        return Settings(_env_file=None, **(values | changes))
+
+    return make
 
 
 @pytest.fixture
-def make_client(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., TestClient]]:
-    """A client of a running application with some settings changed; it sends every credential.
+def make_app(make_settings: Callable[..., Settings]) -> Callable[..., FastAPI]:
+    """Make an application with some settings changed, and a route that fails: `/fails`."""
 
-    `app`: an application of the test's own in place of a new one.
-    """
+    def make(**changes: Any) -> FastAPI:
+        app = create_app(make_settings(**changes))
+
+        @app.get("/fails")
+        async def fail() -> None:
+            raise ValueError("secret")
+
+        return app
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., FastAPI]) -> FastAPI:
+    """The application that `client` asks. Tests may add routes to it."""
+    return make_app()
+
+
+@pytest.fixture
+def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., TestClient]]:
+    """Make a client of an application that runs; it sends every credential."""
     with ExitStack() as stack:
 
         def make(app: ASGIApp | None = None, **changes: Any) -> TestClient:
-            app = app or create_app(make_settings(**changes))
+            app = app or make_app(**changes)
             client = TestClient(app, headers=dict(HEADERS), raise_server_exceptions=False)
             return stack.enter_context(client)
 
@@ -196,38 +158,78 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def client(make_client: Callable[..., TestClient]) -> TestClient:
-    """A client of the application."""
-    return make_client()
+def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
+    """A client of `app`."""
+    return make_client(app)
 
 
 @pytest.fixture
 def layers() -> list[str]:
     """The layers, in the order in which a request meets them."""
-    return LAYERS
+    return [
+        # {% if cookiecutter.use_request_logging %}
+        "RequestLoggingMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.use_security_headers %}
+        "SecurityHeadersMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.use_cors %}
+        "CORSMiddleware",
+        # {% endif %}
+        "ServerErrorMiddleware",
+        # {% if cookiecutter.use_trusted_host %}
+        "TrustedHostMiddleware",
+        # {% endif %}
+        "BodyLimitMiddleware",
+        # {% if cookiecutter.use_rate_limit %}
+        "RateLimitMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.use_example_middleware %}
+        "BaseHTTPMiddleware",
+        "AddHeaderMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.use_gzip %}
+        "GZipMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.use_websocket %}
+        "WebSocketMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.use_api_key %}
+        "APIKeyMiddleware",
+        # {% endif %}
+        # {% if cookiecutter.background_tasks == "taskiq" %}
+        "OnSuccessMiddleware",
+        # {% endif %}
+    ]
 
 
 # {% if cookiecutter.use_cors %}
 @pytest.fixture
 def exposed() -> list[str]:
     """The headers that a script in a browser may read."""
-    return EXPOSED
+    return [
+        "Retry-After",
+        "WWW-Authenticate",
+        # {% if cookiecutter.use_rate_limit %}
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+        # {% endif %}
+        # {% if cookiecutter.use_request_logging %}
+        "X-Request-ID",
+        "X-Process-Time",
+        # {% endif %}
+    ]
 
 
 # {% endif %}
 @pytest.fixture(params=ERRORS)
-def get_error(
-    request: pytest.FixtureRequest, app: FastAPI, make_client: Callable[..., TestClient]
-) -> Callable[..., Response]:
-    """Make a request that ends in an error. A test with this runs for each layer that can."""
+def get_error(request: pytest.FixtureRequest, client: TestClient) -> Callable[..., Response]:
+    """Make a request that ends in an error. A test with this runs for each layer that answers one."""
     status, path, headers = ERRORS[request.param]
 
-    @app.get("/fails")
-    async def fail() -> None:
-        raise RuntimeError("secret")
-
     def get(**more: str) -> Response:
-        response = make_client(app).get(path, headers=headers | more)
+        response = client.get(path, headers=headers | more)
         assert response.status_code == status
         return response
 
@@ -239,11 +241,8 @@ def refuse() -> Callable[..., Response]:
     """Ask for a WebSocket that is refused, and return the answer."""
 
     def connect(client: TestClient, url: str, **headers: str) -> Response:
-        with (
-            pytest.raises(WebSocketDenialResponse) as denial,
-            client.websocket_connect(url, headers=headers),
-        ):
-            pass
+        with pytest.raises(WebSocketDenialResponse) as denial:
+            client.websocket_connect(url, headers=headers).__enter__()
         return denial.value
 
     return connect
@@ -251,7 +250,7 @@ def refuse() -> Callable[..., Response]:
 
 @pytest.fixture
 def exchange() -> Callable[..., list[Message]]:
-    """Call an application with a scope and messages that no client would send, like a server.
+    """Call an application like a server, with a scope and messages that no client would send.
 
     Returns what it sends, or leaves that in `sent` where it raises.
     """
@@ -261,19 +260,18 @@ def exchange() -> Callable[..., list[Message]]:
     ) -> list[Message]:
         sent = [] if sent is None else sent
         received = iter(messages or [{"type": "http.request"}])
+        headers = {"Host": "testserver"} | HEADERS
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
             "method": "GET",
             "scheme": "http",
             "path": "/",
             "root_path": "",
             "query_string": b"",
-            "headers": raw_headers(),
+            "headers": [(name.lower().encode(), headers[name].encode()) for name in headers],
             "client": ("127.0.0.1", 50000),
             "server": ("testserver", 80),
-            "state": {},
         }
 
         async def receive() -> Message:
@@ -283,19 +281,13 @@ def exchange() -> Callable[..., list[Message]]:
             sent.append(message)
 
         async def run() -> None:
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 await app(scope | changes, receive, send)
 
         anyio.run(run)
         return sent
 
     return call
-
-
-def raw_headers() -> list[tuple[bytes, bytes]]:
-    """Return the headers of a request as an application gets them."""
-    headers = {"Host": "testserver"} | HEADERS
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 @pytest.fixture
@@ -317,14 +309,13 @@ def log(
 def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a test configure logging, and undo that."""
     names = (None, "uvicorn", "uvicorn.access", "uvicorn.error")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
         monkeypatch.setattr(logger, "handlers", [])
         monkeypatch.setattr(logger, "propagate", True)
         monkeypatch.setattr(logger, "disabled", False)
     yield
-    for logger, level in zip(loggers, levels, strict=True):
+    for logger, level in levels.items():
         logger.setLevel(level)
 
 
@@ -332,26 +323,22 @@ class Server(subprocess.Popen[str]):
     """uvicorn in a process of its own, on a free port."""
 
     def __init__(self, target: str, directory: Path) -> None:
-        paths = [str(Path(__file__).parents[1]), str(directory)]
-        super().__init__(
-            [sys.executable, "-m", "uvicorn", target, "--port=0"],
-            cwd=directory,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = [sys.executable, "-m", "uvicorn", target, "--port=0"]
+        environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        pipe = subprocess.PIPE
+        super().__init__(command, cwd=directory, env=environ, stdout=pipe, stderr=pipe, text=True)
 
     def connect(self) -> Client:
         """Wait until it serves, and return a client that sends every credential."""
         assert self.stdout
         for line in self.stdout:
             if "running on http" in (message := json.loads(line)["message"]):
-                return Client(base_url=message.split()[3], headers=HEADERS, trust_env=False)
+                url = message.split()[3]
+                return Client(base_url=url, headers=HEADERS, timeout=30, trust_env=False)
         raise AssertionError(f"uvicorn did not start: {self.communicate()}")
 
     def stop(self) -> list[dict[str, Any]]:
-        """Ask it to stop, and return what it logged since it serves."""
+        """Ask it to stop, and return what it logged since `connect`."""
         self.terminate()
         output, _ = self.communicate()
         return [json.loads(line) for line in output.splitlines()]
@@ -359,7 +346,7 @@ class Server(subprocess.Popen[str]):
 
 @pytest.fixture
 def serve(tmp_path: Path, environ: Callable[..., None]) -> Iterator[Callable[..., Server]]:
-    """Start a server of `target`, for a minute at most, with some variables changed."""
+    """Start a server, for a minute at most, with some variables changed."""
     with ExitStack() as stack:
 
         def start(target: str = "app.main:app", **changes: str) -> Server:

@@ -30,9 +30,6 @@ def test_the_path_is_the_one_that_the_router_matches(
     assert exchange(router, root_path=root_path, path=path)[0]["status"] == 200
 
 
-def test_nothing_follows_the_mount_point() -> None:
+def test_the_mount_point_itself_and_none_at_all() -> None:
     assert route_path({"root_path": "/api", "path": "/api"}) == ""
-
-
-def test_a_server_may_leave_out_the_mount_point() -> None:
     assert route_path({"path": "/items"}) == "/items"

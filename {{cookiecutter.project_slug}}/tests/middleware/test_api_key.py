@@ -15,112 +15,62 @@ from app.core.config import Settings
 from app.core.settings import describe
 from app.middleware.api_key import APIKeyMiddleware
 
-KEYS = ["key-one", "key-two"]
 LAYER = APIKeyMiddleware(
     PlainTextResponse("served"),
-    keys=[SecretStr(key) for key in KEYS],
-    public_paths=["/", "/docs", "/healthz", "/a/b/"],
+    keys=[SecretStr("key-one"), SecretStr("key-two")],
+    public_paths=["/", "/docs", "/a/b/", "/.well-known/a"],
 )
+PUBLIC = """
+    / /docs /docs/ /docs/oauth2-redirect /docs/a/b/c/d /docs%2fa /%64ocs /a/b /a/b/ /a/b/c
+    /.well-known/a
+"""
+PRIVATE = r"""
+    * // /items /items/docs /docs-secret /docs.json /docs;a /docs%00 /docs%0a /docs%20 /DOCS //docs
+    /docs//items /docs/../items /docs/..%2fitems /docs/%2e%2e/items /docs/.%2e/items /docs/./items
+    /docs%2f..%2fitems /docs/.. /./docs /%2e/docs /docs%252fitems /docs\..\items /a /a/bc /a/B /a//b
+    /.well-known /.well-known/b
+"""
+MOUNTED = {
+    "/api/docs": 200,
+    "/api/": 200,
+    "/api": 401,
+    "/api/items": 401,
+    "/apidocs": 401,
+    "/api/api/docs": 401,
+    "/api//docs": 401,
+}
+Exchange = Callable[..., list[Message]]
 
 
 @pytest.mark.parametrize(
-    "target",
-    [
-        "/",
-        "/docs",
-        "/docs/",
-        "/docs/oauth2-redirect",
-        "/docs/a/b/c/d",
-        "/docs%2fa",
-        "/%64ocs",
-        "/healthz",
-        "/a/b",
-        "/a/b/",
-        "/a/b/c",
-    ],
+    ("target", "status"),
+    [*((target, 200) for target in PUBLIC.split()), *((target, 401) for target in PRIVATE.split())],
 )
-def test_a_public_path_and_all_below_it_need_no_key(
-    target: str, exchange: Callable[..., list[Message]]
+def test_only_a_public_path_and_all_below_it_need_no_key(
+    target: str, status: int, exchange: Exchange
 ) -> None:
-    assert exchange(LAYER, path=unquote(target), headers=[])[0]["status"] == 200
+    assert exchange(LAYER, path=unquote(target), headers=[])[0]["status"] == status
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "",
-        "*",
-        "//",
-        "/items",
-        "/items/docs",
-        "/docs-secret",
-        "/docs.json",
-        "/docs;a",
-        "/docs%00",
-        "/docs%0a",
-        "/docs%20",
-        "/DOCS",
-        "//docs",
-        "/docs//items",
-        "/docs/../items",
-        "/docs/..%2fitems",
-        "/docs/%2e%2e/items",
-        "/docs/.%2e/items",
-        "/docs/./items",
-        "/docs%2f..%2fitems",
-        "/docs/..",
-        "/./docs",
-        "/%2e/docs",
-        "/docs%252fitems",
-        "/docs\\..\\items",
-        "/a",
-        "/a/bc",
-        "/a/B",
-        "/a//b",
-    ],
-)
-def test_no_other_path_passes_for_a_public_one(
-    target: str, exchange: Callable[..., list[Message]]
-) -> None:
-    assert exchange(LAYER, path=unquote(target), headers=[])[0]["status"] == 401
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/api/docs", 200),
-        ("/api/", 200),
-        ("/api", 401),
-        ("/api/items", 401),
-        ("/apidocs", 401),
-        ("/api/api/docs", 401),
-        ("/api//docs", 401),
-    ],
-)
-def test_a_path_counts_from_the_mount_point(
-    path: str, status: int, exchange: Callable[..., list[Message]]
-) -> None:
+@pytest.mark.parametrize(("path", "status"), MOUNTED.items())
+def test_a_path_counts_from_the_mount_point(path: str, status: int, exchange: Exchange) -> None:
     assert exchange(LAYER, path=path, root_path="/api", headers=[])[0]["status"] == status
 
 
-@pytest.mark.parametrize(
-    "host", [b"", b"testserver/docs?", b"testserver/docs#", b"a\\docs", b"\xff"]
-)
-def test_the_host_does_not_change_the_path(
-    host: bytes, exchange: Callable[..., list[Message]]
-) -> None:
+@pytest.mark.parametrize("host", [b"", b"testserver/docs?", b"testserver/docs#", b"\xff"])
+def test_the_host_does_not_change_the_path(host: bytes, exchange: Exchange) -> None:
     assert exchange(LAYER, path="/items", headers=[(b"host", host)])[0]["status"] == 401
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "TRACE", "get", ""])
-def test_no_method_passes(method: str, exchange: Callable[..., list[Message]]) -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "get", ""])
+def test_no_method_passes(method: str, exchange: Exchange) -> None:
     assert exchange(LAYER, path="/items", method=method, headers=[])[0]["status"] == 401
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_every_key_passes(key: str, exchange: Callable[..., list[Message]]) -> None:
-    headers = [(b"x-api-key", key.encode())]
-    assert exchange(LAYER, path="/items", headers=headers)[0]["status"] == 200
+@pytest.mark.parametrize("key", [b"key-one", b"key-two"])
+def test_every_key_passes(key: bytes, exchange: Exchange) -> None:
+    sent = exchange(LAYER, path="/items", headers=[(b"x-api-key", key)])
+    assert sent[0]["status"] == 200
 
 
 @pytest.mark.parametrize(
@@ -128,11 +78,9 @@ def test_every_key_passes(key: str, exchange: Callable[..., list[Message]]) -> N
     [
         [],
         [b""],
-        [b"key"],
         [b"key-on"],
         [b"key-one "],
         [b"key-one\x00"],
-        [b"key-onetwo"],
         [b"KEY-ONE"],
         [b"key-one,key-two"],
         [b"key-one", b"key-one"],
@@ -143,9 +91,7 @@ def test_every_key_passes(key: str, exchange: Callable[..., list[Message]]) -> N
         [b"x" * 60_000],
     ],
 )
-def test_nothing_else_passes_for_a_key(
-    values: list[bytes], exchange: Callable[..., list[Message]]
-) -> None:
+def test_nothing_else_passes_for_a_key(values: list[bytes], exchange: Exchange) -> None:
     headers = [(b"x-api-key", value) for value in values]
     start, body = exchange(LAYER, path="/items", headers=headers)
     assert start["status"] == 401
@@ -154,11 +100,11 @@ def test_nothing_else_passes_for_a_key(
 
 
 @pytest.fixture
-def stranger(make_client: Callable[..., TestClient]) -> Callable[..., TestClient]:
-    """A client without a key."""
+def make_stranger(make_client: Callable[..., TestClient]) -> Callable[..., TestClient]:
+    """Make a client without a key."""
 
-    def make(app: FastAPI | None = None, **changes: Any) -> TestClient:
-        client = make_client(app, **changes)
+    def make(**changes: Any) -> TestClient:
+        client = make_client(**changes)
         del client.headers["X-API-Key"]
         return client
 
@@ -167,65 +113,62 @@ def stranger(make_client: Callable[..., TestClient]) -> Callable[..., TestClient
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"])
 def test_the_root_the_documentation_and_the_probes_are_public(
-    path: str, stranger: Callable[..., TestClient]
+    path: str, make_stranger: Callable[..., TestClient]
 ) -> None:
-    assert stranger().get(path).status_code == 200
+    assert make_stranger().get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("paths", "root", "nowhere"),
     [("/nowhere", 401, 404), ('["/", "/nowhere/"]', 200, 404), ("[]", 401, 401)],
 )
-def test_the_public_paths_are_a_setting(
-    paths: str, root: int, nowhere: int, stranger: Callable[..., TestClient]
+def test_the_public_paths_are_a_setting_for_websockets_too(
+    paths: str,
+    root: int,
+    nowhere: int,
+    make_stranger: Callable[..., TestClient],
+    refuse: Callable[..., Response],
 ) -> None:
-    client = stranger(api_key_public_paths=paths)
+    client = make_stranger(api_key_public_paths=paths)
     assert client.get("/").status_code == root
     assert client.get("/nowhere").status_code == nowhere
+    assert refuse(client, "/nowhere").status_code == nowhere
 
 
-def test_a_websocket_needs_a_key_too(
-    client: TestClient, stranger: Callable[..., TestClient], refuse: Callable[..., Response]
-) -> None:
-    response = refuse(stranger(), "/nowhere")
-    assert response.status_code == 401
-    assert response.headers["www-authenticate"] == "APIKey"
-    assert refuse(stranger(api_key_public_paths="/nowhere"), "/nowhere").status_code == 404
+def test_a_websocket_needs_a_key_too(client: TestClient, refuse: Callable[..., Response]) -> None:
     assert refuse(client, "/nowhere").status_code == 404
+    response = refuse(client, "/nowhere", **{"X-API-Key": "other"})
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "APIKey")
 
 
-def test_it_can_be_turned_off(stranger: Callable[..., TestClient]) -> None:
-    client = stranger(api_key_enabled=False, api_keys=[])
+def test_it_can_be_turned_off(make_stranger: Callable[..., TestClient]) -> None:
+    client = make_stranger(api_key_enabled=False, api_keys=[])
     assert client.get("/nowhere").status_code == 404
     assert "securitySchemes" not in client.get("/openapi.json").json()["components"]
 
 
 def test_the_documentation_asks_for_a_key_where_it_is_needed(
-    app: FastAPI, make_client: Callable[..., TestClient]
+    app: FastAPI, client: TestClient
 ) -> None:
     @app.get("/items")
     async def read_items() -> None: ...
 
-    @app.post("/mine", dependencies=[Security(HTTPBearer())])
-    async def write_mine() -> None: ...
+    @app.get("/mine", dependencies=[Security(HTTPBearer())])
+    async def read_mine() -> None: ...
 
-    client = make_client(app)
     schema = client.get("/openapi.json").json()
-    assert schema["components"]["securitySchemes"]["APIKey"] == {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-API-Key",
-    }
-    assert schema["paths"]["/items"]["get"]["security"] == [{"APIKey": []}]
-    assert schema["paths"]["/mine"]["post"]["security"] == [{"HTTPBearer": [], "APIKey": []}]
-    assert "security" not in schema["paths"]["/"]["get"]
+    scheme = schema["components"]["securitySchemes"]["APIKey"]
+    assert scheme == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    security = {path: item["get"].get("security") for path, item in schema["paths"].items()}
+    assert security["/items"] == [{"APIKey": []}]
+    assert security["/mine"] == [{"HTTPBearer": [], "APIKey": []}]
+    assert security["/"] is security["/healthz"] is None
     assert client.get("/openapi.json").json() == schema
 
 
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"API_KEYS": "one"}, ["one"]),
         ({"API_KEYS": "one,two"}, ["one", "two"]),
         ({"API_KEYS": '["one", "two,three"]'}, ["one", "two,three"]),
         ({"API_KEYS": "", "API_KEY": "one"}, ["one"]),
@@ -238,8 +181,7 @@ def test_keys_come_from_either_variable(
     variables: dict[str, str], expected: list[str], environ: Callable[..., None]
 ) -> None:
     environ(**variables)
-    keys = Settings().api_keys
-    assert [key.get_secret_value() for key in keys] == expected
+    assert [key.get_secret_value() for key in Settings().api_keys] == expected
     assert not any(key in repr(Settings()) for key in expected)
 
 
@@ -248,7 +190,6 @@ def test_keys_come_from_either_variable(
     [
         ("", "set at least one key, or API_KEY_ENABLED=false"),
         (",", "set at least one key, or API_KEY_ENABLED=false"),
-        ("change-me", "still has the placeholder of .env.example"),
         ("hunter2,change-me", "still has the placeholder of .env.example"),
         ("hunter2-ключ", "a header carries printable ASCII only"),
         ('["hunter2\\n"]', "a header carries printable ASCII only"),
@@ -260,10 +201,9 @@ def test_keys_come_from_either_variable(
 def test_missing_and_unusable_keys_are_refused_and_not_printed(
     variable: str, keys: str, message: str, environ: Callable[..., None]
 ) -> None:
-    environ(**({"API_KEYS": "", "API_KEY": ""} | {variable: keys}))
+    environ(**({"API_KEYS": ""} | {variable: keys}))
     with pytest.raises(ValidationError) as refusal:
         Settings()
     (line,) = describe(refusal.value)
     assert line.startswith(f"API_KEYS: {message}; make one with python -c")
-    assert "hunter2" not in line
-    assert "hunter2" not in str(refusal.value)
+    assert "hunter2" not in line + str(refusal.value)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,118 +12,74 @@ from app.core.config import Settings
 from app.core.settings import describe
 from app.middleware.trusted_host import TrustedHostMiddleware
 
-HOSTS = ["Example.com", "*.example.org", "10.0.0.1", "[::1]"]
-
-
-def status(exchange: Callable[..., list[Message]], hosts: list[bytes], path: str = "/") -> int:
-    layer = TrustedHostMiddleware(
-        PlainTextResponse("served"), allowed_hosts=HOSTS, exempt_paths=["/healthz"]
-    )
-    headers = [(b"host", host) for host in hosts]
-    sent = exchange(layer, path=path, headers=headers)
-    return int(sent[0]["status"])
+LAYER = TrustedHostMiddleware(
+    PlainTextResponse("served"),
+    allowed_hosts=["Example.com", "*.example.org", "10.0.0.1", "[::1]"],
+    exempt_paths=["/healthz"],
+)
+TRUSTED = """
+    example.com EXAMPLE.com example.com:8000 a.example.org a.b.Example.org:443 10.0.0.1:80 [::1]
+    [::1]:8000
+"""
+OTHERS = r"""
+    example.net www.example.com example.com.evil.net evil-example.com example.org evilexample.org
+    *.example.org 10.0.0.1.evil.net [::2] ::1 [::1 [::1]evil.net user@example.com
+    example.com@evil.net example.com:80@evil.net evil.net/.example.org evil.net?a.example.org
+    evil.net#a.example.org evil.net\a.example.org example.com: example.com:port example.com:80:80
+    example.com,evil.net example.com%0a %20example.com ex%c3%a4mple.com %ff.example.org %00
+"""
+NO_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1"
+Exchange = Callable[..., list[Message]]
 
 
 @pytest.mark.parametrize(
-    "host",
+    ("hosts", "status"),
     [
-        b"example.com",
-        b"EXAMPLE.com",
-        b"example.com:8000",
-        b"a.example.org",
-        b"a.b.Example.org:443",
-        b"10.0.0.1:80",
-        b"[::1]",
-        b"[::1]:8000",
+        *(([host], 200) for host in TRUSTED.split()),
+        *(([host], 400) for host in OTHERS.split()),
+        ([], 400),
+        ([""], 400),
+        (["example.com", "example.com"], 400),
+        (["example.com", "evil.net"], 400),
+        (["evil.net", "example.com"], 400),
     ],
+    ids=str,
 )
-def test_a_host_on_the_list_is_served(host: bytes, exchange: Callable[..., list[Message]]) -> None:
-    assert status(exchange, [host]) == 200
-
-
-@pytest.mark.parametrize(
-    "hosts",
-    [
-        [],
-        [b""],
-        [b"example.net"],
-        [b"www.example.com"],
-        [b"example.com.evil.net"],
-        [b"evil-example.com"],
-        [b"example.org"],
-        [b"evilexample.org"],
-        [b"*.example.org"],
-        [b"10.0.0.1.evil.net"],
-        [b"[::2]"],
-        [b"::1"],
-        [b"[::1"],
-        [b"[::1]evil.net"],
-        [b"user@example.com"],
-        [b"example.com@evil.net"],
-        [b"example.com:80@evil.net"],
-        [b"evil.net/.example.org"],
-        [b"evil.net?a.example.org"],
-        [b"evil.net#a.example.org"],
-        [b"evil.net\\a.example.org"],
-        [b"example.com:"],
-        [b"example.com:port"],
-        [b"example.com:80:80"],
-        [b"example.com\n"],
-        [b" example.com"],
-        [b"example.com, evil.net"],
-        [b"ex\xc3\xa4mple.com"],
-        [b"\xff.example.org"],
-        [b"example.com", b"example.com"],
-        [b"example.com", b"evil.net"],
-        [b"evil.net", b"example.com"],
-    ],
-)
-def test_any_other_host_is_refused(
-    hosts: list[bytes], exchange: Callable[..., list[Message]]
+def test_only_a_host_on_the_list_is_served(
+    hosts: list[str], status: int, exchange: Exchange
 ) -> None:
-    assert status(exchange, hosts) == 400
+    headers = [(b"host", unquote_to_bytes(host)) for host in hosts]
+    assert exchange(LAYER, headers=headers)[0]["status"] == status
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/healthz", 200),
-        ("/healthz/", 400),
-        ("/HEALTHZ", 400),
-        ("//healthz", 400),
-        ("/readyz", 400),
-    ],
+    ("path", "status"),
+    [("/healthz", 200), ("/healthz/", 400), ("/HEALTHZ", 400), ("//healthz", 400), ("/", 400)],
 )
 def test_only_the_probe_of_liveness_may_call_an_address(
-    path: str, expected: int, exchange: Callable[..., list[Message]]
+    path: str, status: int, exchange: Exchange
 ) -> None:
-    assert status(exchange, [b"172.17.0.2:8000"], path) == expected
+    headers = [(b"host", b"172.17.0.2:8000")]
+    assert exchange(LAYER, path=path, headers=headers)[0]["status"] == status
 
 
-def test_a_refusal_has_the_envelope_and_is_no_redirect(client: TestClient) -> None:
-    response = client.get("/", headers={"Host": "evil.net"}, follow_redirects=False)
-    assert response.status_code == 400
-    assert response.json()["error"]["message"] == "Invalid host header"
-    assert client.get("/healthz", headers={"Host": "evil.net"}).status_code == 200
-
-
-def test_a_websocket_to_another_host_is_refused(
+def test_another_host_is_told_so_and_not_redirected(
     client: TestClient, refuse: Callable[..., Response]
 ) -> None:
-    assert refuse(client, "/nowhere", Host="evil.net").status_code == 400
+    host = {"Host": "evil.net"}
+    for response in (client.get("/", headers=host), refuse(client, "/nowhere", **host)):
+        assert response.status_code == 400
+        assert response.json()["error"]["message"] == "Invalid host header"
     assert refuse(client, "/nowhere").status_code == 404
+    assert client.get("/healthz", headers=host).status_code == 200
 
 
-@pytest.mark.parametrize("changes", [{"debug": True}, {"allowed_hosts": "*"}])
+@pytest.mark.parametrize("changes", [{"debug": True, "allowed_hosts": []}, {"allowed_hosts": "*"}])
 def test_any_host_is_served_while_debug_is_on_or_where_all_are_allowed(
     changes: dict[str, object], make_client: Callable[..., TestClient]
 ) -> None:
-    response = make_client(**changes).get("/", headers={"Host": "evil.net"})
-    assert response.status_code == 200
-
-
-def test_hosts_are_not_needed_while_debug_is_on(make_settings: Callable[..., Settings]) -> None:
-    assert make_settings(debug=True, allowed_hosts=[]).allowed_hosts == []
+    client = make_client(**changes)
+    assert client.get("/", headers={"Host": "not a host"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -130,13 +87,7 @@ def test_hosts_are_not_needed_while_debug_is_on(make_settings: Callable[..., Set
     [
         ("[]", "name the hosts"),
         (",", "name the hosts"),
-        ("https://example.com", "a host has no scheme"),
-        ("example.com:8000", "a host has no scheme"),
-        ("example.com/path", "a host has no scheme"),
-        ("example.com,*example.com", "a host has no scheme"),
-        ("a.*.com", "a host has no scheme"),
-        ("*.", "a host has no scheme"),
-        ("::1", "a host has no scheme"),
+        *((host, "a host has no scheme") for host in NO_HOSTS.split()),
     ],
 )
 def test_a_list_that_is_empty_or_never_matches_is_refused(
@@ -148,10 +99,9 @@ def test_a_list_that_is_empty_or_never_matches_is_refused(
     assert line.startswith(f"ALLOWED_HOSTS: {message}")
 
 
-def test_the_hosts_are_required(
-    environ: Callable[..., None], make_settings: Callable[..., Settings]
-) -> None:
+def test_the_hosts_are_required(environ: Callable[..., None]) -> None:
     environ(ALLOWED_HOSTS="")
     with pytest.raises(ValidationError) as refusal:
         Settings()
-    assert [line.partition(":")[0] for line in describe(refusal.value)] == ["ALLOWED_HOSTS"]
+    (line,) = describe(refusal.value)
+    assert line.startswith("ALLOWED_HOSTS: name the hosts")
