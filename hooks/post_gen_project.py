@@ -45,6 +45,26 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
         (
+            answers["use_websocket"] is True,
+            [
+                *middleware("websocket"),
+                "app/api/routes/ws.py",
+                "app/core/addresses.py",
+                "app/realtime/__init__.py",
+                "app/realtime/hub.py",
+                "app/realtime/member.py",
+                "app/realtime/memory_hub.py",
+                "app/realtime/redis_hub.py",
+                "tests/api/routes/test_ws.py",
+                "tests/core/test_addresses.py",
+                "tests/realtime/test_hub.py",
+                "tests/realtime/test_member.py",
+                "tests/realtime/test_memory_hub.py",
+                "tests/realtime/test_realtime.py",
+                "tests/realtime/test_redis_hub.py",
+            ],
+        ),
+        (
             answers["background_tasks"] != "none",
             [
                 "app/tasks/__init__.py",

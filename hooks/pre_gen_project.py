@@ -27,7 +27,7 @@ CHOICES = {
     "background_tasks": ("none", "fastapi", "taskiq"),
     "ci": ("github", "gitlab", "none"),
 }
-NOT_BUILT_YET = ("use_websocket",)
+NOT_BUILT_YET: tuple[str, ...] = ()
 
 TEXT_LENGTH = 200
 SLUG_LENGTH = 64

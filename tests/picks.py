@@ -32,7 +32,7 @@ QUESTIONS: dict[str, Answer | list[str]] = {
 }
 
 # Questions that are asked already, and must not be answered with yes before their pick is there.
-NOT_BUILT_YET = ["use_websocket"]
+NOT_BUILT_YET: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ OWNED = [
         "use_cors",
         (True,),
         middleware("cors"),
-        ("cors", "origins", "preflight"),
+        ("cors", "preflight"),
     ),
     Owned(
         "use_trusted_host",
@@ -96,6 +96,35 @@ OWNED = [
         (True,),
         middleware("api_key"),
         ("api_key", "APIKey", "API key", "X-API-Key"),
+    ),
+    Owned(
+        "use_websocket",
+        (True,),
+        middleware("websocket")
+        | {
+            "app/api/routes/ws.py",
+            "app/core/addresses.py",
+            "app/realtime/__init__.py",
+            "app/realtime/hub.py",
+            "app/realtime/member.py",
+            "app/realtime/memory_hub.py",
+            "app/realtime/redis_hub.py",
+            "tests/api/routes/test_ws.py",
+            "tests/core/test_addresses.py",
+            "tests/realtime/test_hub.py",
+            "tests/realtime/test_member.py",
+            "tests/realtime/test_memory_hub.py",
+            "tests/realtime/test_realtime.py",
+            "tests/realtime/test_redis_hub.py",
+        },
+        (
+            "websockets>=",
+            "WEBSOCKET_ORIGINS",
+            "WebSocketMiddleware",
+            "realtime",
+            "/ws/{room}",
+            "rooms",
+        ),
     ),
     Owned(
         "background_tasks",
