@@ -8,6 +8,8 @@ import argparse
 import asyncio
 import base64
 import os
+import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
+HERE = Path(__file__).resolve().parent.parent
 LIMIT = 0.7
 BARE = """
 from starlette.applications import Starlette
@@ -49,23 +51,37 @@ def frame(text: bytes) -> bytes:
     return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @contextmanager
-def served(directory: Path, port: int) -> Iterator[int]:
+def served(directory: Path, program: Path) -> Iterator[int]:
     """Serve `app.main:app` of a directory; yield the port."""
     settings = {
         "DEBUG": "true",
         "LOG_LEVEL": "ERROR",
-        "API_KEY_ENABLED": "false",
-        "RATE_LIMIT": "1000000/second",
         "WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "10000",
         "WEBSOCKET_MESSAGE_RATE": "100000",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    port = free_port()
     # The clients are too plain to answer a ping.
-    options = ["--log-level", "error", "--ws-ping-interval", "0"]
-    process = subprocess.Popen([*command, *options], cwd=directory, env=os.environ | settings)
+    options = ["--port", str(port), "--log-level", "error", "--ws-ping-interval", "0"]
+    process = subprocess.Popen(
+        [program, "app.main:app", *options], cwd=directory, env=os.environ | settings
+    )
     try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.05)
         yield port
     finally:
         process.terminate()
@@ -129,15 +145,21 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=50, help="a round (default: 50)")
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
+    # Two rooms of a thousand are more files than a shell allows.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        bare = Path(directory) / "app"
-        bare.mkdir()
-        (bare / "main.py").write_text(BARE)
+        bare, ours = Path(directory, "bare"), Path(directory, "my-service")
+        (bare / "app").mkdir(parents=True)
+        (bare / "app/main.py").write_text(BARE, encoding="utf-8")
+        command = [sys.executable, "-m", "cookiecutter", str(HERE), "--no-input", "-o", directory]
+        subprocess.run([*command, "use_websocket=true"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["uv", "sync", "--quiet"], cwd=ours, check=True)
+        program = ours / ".venv/bin/uvicorn"
         ports = {
-            "bare": stack.enter_context(served(Path(directory), 8751)),
-            "room": stack.enter_context(served(TEMPLATE, 8752)),
+            "bare": stack.enter_context(served(bare, program)),
+            "room": stack.enter_context(served(ours, program)),
         }
-        time.sleep(3)
         asyncio.run(run(ports, arguments.sockets, arguments.messages, arguments.rounds))
 
 

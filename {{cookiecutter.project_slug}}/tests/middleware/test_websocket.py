@@ -312,7 +312,8 @@ async def test_who_reads_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPat
         assert (await receive())["type"] == "websocket.disconnect"
 
     peer.incoming.put_nowait({"type": "websocket.receive", "text": "x" * 101})
-    await guarded(read)(SCOPE, peer.receive, stuck)
+    async with asyncio.timeout(10):
+        await guarded(read)(SCOPE, peer.receive, stuck)
 
 
 @pytest.mark.anyio

@@ -153,6 +153,23 @@ def test_leaving_does_not_wait_for_a_hub_that_hangs(
         pass
 
 
+def test_even_who_is_cancelled_is_said_to_have_left(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    async def publish(room: str, text: str) -> None:
+        await asyncio.sleep(0.02)
+        said.append(json.loads(text)["type"])
+
+    assert isinstance(client.app, FastAPI)
+    monkeypatch.setattr(client.app.state.hub, "publish", publish)
+    # The test client cancels the application as soon as it has closed its end.
+    with enter(client):
+        pass
+    assert said[-1] == "left"
+
+
 def test_the_sender_is_the_user() -> None:
     assert name_of(socket_of(SimpleUser("alice"))) == "alice"
 
