@@ -153,7 +153,9 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_websocket"] is True, [*middleware("websocket"), *REALTIME]),
         (redis, ["app/core/redis.py", "tests/core/test_redis.py"]),
         (
-            answers["use_rate_limit"] is True or answers["use_websocket"] is True,
+            answers["use_rate_limit"] is True
+            or answers["use_websocket"] is True
+            or answers["jwt"] == "issue",
             ["app/core/addresses.py", "tests/core/test_addresses.py"],
         ),
         (answers["use_example_middleware"] is True, middleware("example")),

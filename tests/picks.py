@@ -227,8 +227,8 @@ OWNED = [
         "use_websocket",
         (True,),
         frozenset({"app/core/addresses.py", "tests/core/test_addresses.py"}),
-        ("client_network",),
-        also=(("use_rate_limit", (True,)),),
+        ("network_of",),
+        also=(("use_rate_limit", (True,)), ("jwt", ("issue",))),
     ),
     Owned(
         "use_example_middleware",

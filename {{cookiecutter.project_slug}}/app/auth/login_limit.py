@@ -3,11 +3,12 @@
 import math
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from fastapi import HTTPException
+
+from app.core.addresses import network_of
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -79,11 +80,8 @@ class LoginLimit:
         self.by_address = by_address
 
     async def check_address(self, host: str) -> None:
-        """Count a try from an address. Of IPv6 its network counts: one customer has many."""
-        if ":" in host:
-            address = IPv6Address(host)
-            host = str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
-        await self.check(f"address:{host}", self.by_address)
+        """Count a try from an address, or from its network."""
+        await self.check(f"address:{network_of(host)}", self.by_address)
 
     async def check_name(self, username: str) -> None:
         """Count a try for a user name, whether or not there is such a user."""

@@ -11,6 +11,7 @@ from app.core.addresses import client_network
         ("2001:db8:1:2::", "2001:db8:1:2::"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("testclient", "testclient"),
+        ("no:address", "no:address"),
     ],
 )
 def test_a_network_of_ipv6_is_one_client(host: str, network: str) -> None:
