@@ -44,16 +44,17 @@ WINDOWS_DEVICES = {
 # refuses that, at worst it installs releases from years ago that did not depend on it yet.
 DEPENDENCIES = frozenset(
     """
-    aiosqlite alembic annotated-doc annotated-types anyio argon2-cffi argon2-cffi-bindings
-    ast-serialize async-timeout asyncpg attrs certifi cffi cfgv click colorama coverage cryptography
-    deprecated distlib execnet fakeredis fastapi filelock greenlet h11 hiredis httpcore httpcore2
-    httptools httpx httpx2 httpx2-jsfetch hypothesis identify idna iniconfig librt limits mako
-    markupsafe mypy mypy-extensions nodeenv opentelemetry-api packaging pathspec platformdirs pluggy
-    pre-commit psycopg psycopg-binary pwdlib pycparser pycron pydantic pydantic-core
+    aiohappyeyeballs aiohttp aiosignal aiosqlite alembic annotated-doc annotated-types anyio
+    argon2-cffi argon2-cffi-bindings ast-serialize async-timeout asyncpg attrs certifi cffi cfgv
+    click colorama coverage cryptography deprecated distlib execnet fakeredis fastapi filelock
+    frozenlist greenlet h11 hiredis httpcore httpcore2 httptools httpx httpx2 httpx2-jsfetch
+    hypothesis identify idna iniconfig librt limits lupa mako markupsafe multidict mypy
+    mypy-extensions nodeenv opentelemetry-api packaging pathspec platformdirs pluggy pre-commit
+    propcache psycopg psycopg-binary pwdlib pycparser pycron pydantic pydantic-core
     pydantic-settings pygments pyjwt pytest pytest-cov pytest-xdist python-discovery python-dotenv
     python-multipart pyyaml redis ruff sniffio sortedcontainers sqlalchemy starlette taskiq
     taskiq-dependencies taskiq-redis truststore typing-extensions typing-inspection tzdata uvicorn
-    uvloop virtualenv watchfiles websockets wrapt
+    uvloop virtualenv watchfiles websockets wrapt yarl
     """.split()
 )
 
