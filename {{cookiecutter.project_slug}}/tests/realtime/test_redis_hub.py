@@ -177,13 +177,12 @@ async def test_an_outage_ends_by_itself(
 async def test_a_silent_connection_is_replaced(
     server: FakeServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A peer that vanished says nothing, not even that it is gone.
+    monkeypatch.setattr(module, "SILENCE", 0.1)
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        # A peer that vanished says nothing, not even that it is gone.
-        monkeypatch.setattr(module, "SILENCE", 0.01)
         server.connected = False
         await eventually(lambda: "no connection to Redis: TimeoutError()" in caplog.text)
-        monkeypatch.setattr(module, "SILENCE", 5)
         server.connected = True
         await eventually(lambda: hub.connected)
 
