@@ -270,7 +270,7 @@ SCOPE: Scope = {"type": "websocket", "headers": []}
 
 
 def test_silence_closes_the_socket(make_guarded: MakeGuarded) -> None:
-    with connect(make_guarded(idle_timeout=0.02)) as session:
+    with connect(make_guarded(idle_timeout=1)) as session:
         assert closed_with(session) == (1000, "Idle for too long")
 
 

@@ -45,7 +45,7 @@ def test_it_is_not_ready_while_something_does_not_answer(
     log: Callable[[], list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "TIMEOUT", 0.01)
+    monkeypatch.setattr(health, "TIMEOUT", 0.2)
     app.state.checks = checks
     response = client.get("/readyz")
     assert response.status_code == 503
