@@ -18,8 +18,8 @@ def test_without_a_url_there_is_no_client(make_client: Callable[..., TestClient]
     assert "redis" not in app.state.checks
 
 
-def test_a_client_connects_only_when_it_is_asked(make_client: Callable[..., TestClient]) -> None:
-    app = create_app_of(make_client(redis_url="redis://127.0.0.1:1/0"))
+def test_a_client_connects_only_when_it_is_asked(make_settings: Callable[..., Settings]) -> None:
+    app = create_app(make_settings(redis_url="redis://127.0.0.1:1/0"))
     assert app.state.redis.connection_pool.get_connection_count()[0][0] == 0
 
 
