@@ -18,7 +18,9 @@ def make_engine() -> MakeEngine:
     def make(url: str, settings: Any) -> AsyncEngine:
         if not isinstance(settings, DatabaseSettings):
             settings = DatabaseSettings()
-        engine = create_engine(settings.model_copy(update={"database_url": SecretStr(url)}))
+        # A machine that is busy is slow, not wrong.
+        changes = {"database_url": SecretStr(url), "database_busy_timeout": 60.0}
+        engine = create_engine(settings.model_copy(update=changes))
 
         @event.listens_for(engine.sync_engine, "connect")
         def hurry(connection: Any, record: object) -> None:

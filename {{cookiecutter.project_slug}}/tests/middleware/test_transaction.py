@@ -291,7 +291,7 @@ def bare(app: FastAPI) -> FastAPI:
     """An application with no other layer, and a route that writes."""
     app.user_middleware = [Middleware(TransactionMiddleware)]
     # A machine that is busy is slow, not wrong.
-    patience = {"database_pool_timeout": 60.0, "database_busy_timeout": 60.0}
+    patience = {"database_pool_timeout": 60.0}
     app.state.settings = app.state.settings.model_copy(update=patience)
 
     @app.post("/write/{name}")
