@@ -11,6 +11,7 @@ import pytest
 from pytest_cookies.plugin import Cookies
 
 from tests.picks import COMBINATIONS, QUESTIONS, Answer, Answers
+from tests.redis_server import RedisServer, redis_server
 from tests.template import ROOT
 
 Bake = Callable[..., Path]
@@ -49,6 +50,13 @@ def projects(bake: Bake) -> Projects:
         return baked[combination]
 
     return project
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of this test's own."""
+    with redis_server() as server:
+        yield server
 
 
 def check(answers: Answers) -> None:

@@ -3,7 +3,7 @@
 import http.client
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import Bake
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 from tests.service import Service, serving, uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rate_limit")]
@@ -31,13 +31,6 @@ def projects(bake: Bake) -> list[Path]:
 def project(projects: list[Path]) -> Path:
     """One of them."""
     return projects[0]
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own."""
-    with redis_server() as server:
-        yield server
 
 
 def ask(services: list[Service], requests: int, clients: int = 20) -> Counter[int]:

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.conftest import Bake
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 from tests.service import Service, serving, uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realtime")]
@@ -68,13 +68,6 @@ def projects(bake: Bake) -> list[Path]:
 def project(projects: list[Path]) -> Path:
     """One of them."""
     return projects[0]
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own."""
-    with redis_server() as server:
-        yield server
 
 
 @contextmanager

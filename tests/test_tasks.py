@@ -16,7 +16,7 @@ from urllib.request import Request
 import pytest
 
 from tests.conftest import Bake
-from tests.redis_server import RedisServer, command, redis_server
+from tests.redis_server import RedisServer, command
 from tests.service import Service, environment, open_url, serving, uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tasks")]
@@ -91,13 +91,6 @@ def project(bake: Bake) -> Path:
     assert "ABANDONED = 30.0" in source
     streams.write_text(source.replace("ABANDONED = 30.0", "ABANDONED = 2.0"), encoding="utf-8")
     return project
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own."""
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture
