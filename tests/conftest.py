@@ -10,6 +10,7 @@ from typing import BinaryIO
 import pytest
 from pytest_cookies.plugin import Cookies
 
+from tests.combinations.summary import pytest_terminal_summary as pytest_terminal_summary
 from tests.picks import COMBINATIONS, QUESTIONS, Answer, Answers
 from tests.redis_server import RedisServer, redis_server
 from tests.template import ROOT

@@ -1,0 +1,32 @@
+"""Projects in fresh environments that hold exactly what they declare, of every allowed age.
+
+With the newest versions, `tests/test_generated_project.py` does more with further combinations.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake
+from tests.picks import COMBINATIONS, EVERYTHING, Answers
+from tests.service import uv
+
+pytestmark = pytest.mark.slow
+
+# What excludes what is in the combination of everything.
+OTHERS: Answers = {"jwt": "verify", "database": "postgresql", "background_tasks": "fastapi"}
+PROJECTS: dict[str, Answers] = {
+    "default": COMBINATIONS["default"],
+    "everything": EVERYTHING,
+    "everything else": EVERYTHING | OTHERS,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution"),
+    [*((name, "lowest-direct") for name in PROJECTS), ("everything else", "highest")],
+)
+def test_its_own_tests_pass(bake: Bake, name: str, resolution: str) -> None:
+    project: Path = bake(**PROJECTS[name])
+    uv(project, "sync", f"--resolution={resolution}")
+    uv(project, "run", "--no-sync", "pytest", "-q")
