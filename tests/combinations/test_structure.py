@@ -93,8 +93,5 @@ def report(found: dict[str, list[Answers]]) -> str:
 
 def changes(answers: Answers) -> str:
     """Show the answers that are not the defaults."""
-    return " ".join(
-        f"{question}={answer}"
-        for question, answer in answers.items()
-        if answer != DEFAULTS[question]
-    )
+    others = [it for it in answers.items() if it not in DEFAULTS.items()]
+    return " ".join(f"{question}={answer}" for question, answer in others) or "the defaults"
