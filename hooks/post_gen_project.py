@@ -102,7 +102,15 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_trusted_host"] is True, middleware("trusted_host")),
         (
             answers["use_rate_limit"] is True,
-            [*middleware("rate_limit"), "app/core/windows.py", "tests/core/test_windows.py"],
+            [
+                *middleware("rate_limit"),
+                "app/core/redis_windows.py",
+                "tests/core/test_redis_windows.py",
+            ],
+        ),
+        (
+            answers["use_rate_limit"] is True or answers["jwt"] == "issue",
+            ["app/core/windows.py", "tests/core/test_windows.py"],
         ),
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),

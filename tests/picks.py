@@ -90,8 +90,16 @@ OWNED = [
     Owned(
         "use_rate_limit",
         (True,),
-        middleware("rate_limit") | {"app/core/windows.py", "tests/core/test_windows.py"},
-        ("rate_limit", "RateLimit", "RATE_LIMIT"),
+        middleware("rate_limit")
+        | {"app/core/redis_windows.py", "tests/core/test_redis_windows.py"},
+        ("rate_limit", "RateLimit", "RATE_LIMIT", "redis_windows"),
+    ),
+    Owned(
+        "use_rate_limit",
+        (True,),
+        frozenset({"app/core/windows.py", "tests/core/test_windows.py"}),
+        ("core.windows",),
+        also=(("jwt", ("issue",)),),
     ),
     Owned("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
     Owned(

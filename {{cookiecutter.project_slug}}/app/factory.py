@@ -23,6 +23,9 @@ from app.core import (
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
     redis,
     # {% endif %}
+    # {% if cookiecutter.use_rate_limit and cookiecutter.jwt == "issue" %}
+    redis_windows,
+    # {% endif %}
 )
 from app.core.config import Settings, get_settings
 
@@ -126,7 +129,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.router.default = errors.not_found
     app.include_router(api.create_router(settings))
     # {% if cookiecutter.jwt == "issue" %}
-    accounts.serve(app, settings)
+    accounts.serve(
+        app,
+        settings,
+        # {% if cookiecutter.use_rate_limit %}
+        redis_windows.create_windows(client),
+        # {% endif %}
+    )
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)

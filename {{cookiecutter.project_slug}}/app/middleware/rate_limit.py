@@ -12,8 +12,9 @@ from app.core.addresses import client_network
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, READINESS, route_path
 from app.core.redis import RedisSettings
+from app.core.redis_windows import create_windows
 from app.core.settings import StringList
-from app.core.windows import Limit, MemoryWindows, RedisWindows, Window, Windows
+from app.core.windows import Limit, Window, Windows
 
 RESPONSE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
@@ -116,7 +117,7 @@ def layer(settings: RateLimitSettings, redis: Redis | None) -> Middleware:
         limit=Limit.parse(settings.rate_limit),
         path_limits={path: Limit.parse(limit) for path, _, limit in rules},
         exempt_paths=[LIVENESS, READINESS],
-        windows=RedisWindows(redis) if redis else MemoryWindows(),
+        windows=create_windows(redis),
         is_required=settings.rate_limit_on_store_error == "refuse",
     )
 
