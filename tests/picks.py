@@ -294,12 +294,14 @@ ALWAYS = frozenset(
     app/api/routes/__init__.py
     app/api/routes/health.py
     app/api/routes/root.py
+    app/check.py
     app/core/__init__.py
     app/core/config.py
     app/core/errors.py
     app/core/logging.py
     app/core/paths.py
     app/core/settings.py
+    app/core/telemetry.py
     app/factory.py
     app/main.py
     app/middleware/__init__.py
@@ -313,8 +315,10 @@ ALWAYS = frozenset(
     tests/core/test_logging.py
     tests/core/test_paths.py
     tests/core/test_settings.py
+    tests/core/test_telemetry.py
     tests/middleware/test_body_limit.py
     tests/middleware/test_stack.py
+    tests/test_check.py
     tests/test_factory.py
     tests/test_main.py
     """.split()

@@ -23,6 +23,7 @@ from app.core import (
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
     redis,
     # {% endif %}
+    telemetry,
 )
 from app.core.config import Settings, get_settings
 
@@ -110,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
+        telemetry=telemetry.configure(settings),
     )
     app.state.settings = settings
     app.state.checks = {}
