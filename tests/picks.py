@@ -277,7 +277,12 @@ OWNED = [
         frozenset({".github/workflows/ci.yml", ".github/dependabot.yml"}),
         ("github", "dependabot"),
     ),
-    Owned("ci", ("gitlab",), frozenset({".gitlab-ci.yml"}), ("gitlab",)),
+    Owned(
+        "ci",
+        ("gitlab",),
+        frozenset({".gitlab-ci.yml", "renovate.json"}),
+        ("gitlab", "renovate"),
+    ),
 ]
 
 ALWAYS = frozenset(
