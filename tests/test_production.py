@@ -15,6 +15,7 @@ from uv import find_uv_bin
 from tests.conftest import Bake
 from tests.picks import EVERYTHING, NOTHING, Answers
 from tests.service import environment
+from tests.test_image import stages
 
 # By name: the answers, and the services of other makers that come with them.
 SHIPPED: dict[str, tuple[Answers, set[str]]] = {
@@ -128,10 +129,10 @@ def test_the_database_has_a_password_of_its_own(bake: Bake) -> None:
 def test_no_lock_file_is_an_error_that_says_what_to_do(tmp_path: Path, bake: Bake) -> None:
     project = bake()
     assert not (project / "uv.lock").exists()
-    instructions = stages(project / "Dockerfile")[0]
-    assert ("COPY", "pyproject.toml uv.loc[k] ./") in instructions
+    stage, _ = stages(project)
+    assert "pyproject.toml uv.loc[k] ./" in stage.all("COPY")
     shutil.copy(project / "pyproject.toml", tmp_path)
-    command = next(rest for name, rest in instructions if name == "RUN")
+    (command,) = stage.all("RUN")
     result = subprocess.run(
         [find_uv_bin(), *command.split()[1:]],
         cwd=tmp_path,
@@ -141,19 +142,6 @@ def test_no_lock_file_is_an_error_that_says_what_to_do(tmp_path: Path, bake: Bak
     )
     assert result.returncode != 0
     assert "To create a lockfile, run `uv lock`" in result.stderr
-
-
-def stages(dockerfile: Path) -> list[list[tuple[str, str]]]:
-    """Return the instructions of each stage of a Dockerfile, as name and rest."""
-    text = re.sub(r"^#.*\n", "", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    found: list[list[tuple[str, str]]] = []
-    for line in re.sub(r"\\\n", "", text).splitlines():
-        name, _, rest = line.partition(" ")
-        if name == "FROM":
-            found.append([])
-        elif line:
-            found[-1].append((name, rest.strip()))
-    return found
 
 
 @pytest.mark.parametrize("combination", SHIPPED)
