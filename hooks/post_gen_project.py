@@ -172,7 +172,7 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["database"] == "postgresql", database("postgresql")),
         (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
         (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
-        (answers["ci"] == "gitlab", [".gitlab-ci.yml"]),
+        (answers["ci"] == "gitlab", [".gitlab-ci.yml", "renovate.json"]),
     ]
 
 

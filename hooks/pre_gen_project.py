@@ -46,15 +46,19 @@ DEPENDENCIES = frozenset(
     """
     aiohappyeyeballs aiohttp aiosignal aiosqlite alembic annotated-doc annotated-types anyio
     argon2-cffi argon2-cffi-bindings ast-serialize async-timeout asyncpg attrs certifi cffi cfgv
-    click colorama coverage cryptography deprecated distlib execnet fakeredis fastapi filelock
-    frozenlist greenlet h11 hiredis httpcore httpcore2 httptools httpx httpx2 httpx2-jsfetch
-    hypothesis identify idna iniconfig librt limits lupa mako markupsafe multidict mypy
-    mypy-extensions nodeenv opentelemetry-api packaging pathspec platformdirs pluggy pre-commit
-    propcache psycopg psycopg-binary pwdlib pycparser pycron pydantic pydantic-core
-    pydantic-settings pygments pyjwt pytest pytest-cov pytest-xdist python-discovery python-dotenv
-    python-multipart pyyaml redis ruff sniffio sortedcontainers sqlalchemy starlette taskiq
-    taskiq-dependencies taskiq-redis truststore typing-extensions typing-inspection tzdata uvicorn
-    uvloop virtualenv watchfiles websockets wrapt yarl
+    charset-normalizer click colorama coverage cryptography deprecated distlib execnet fakeredis
+    fastapi filelock frozenlist googleapis-common-protos greenlet h11 hiredis httpcore httpcore2
+    httptools httpx httpx2 httpx2-jsfetch hypothesis identify idna iniconfig librt limits lupa mako
+    markupsafe multidict mypy mypy-extensions nodeenv opentelemetry-api
+    opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
+    opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
+    opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
+    platformdirs pluggy pre-commit propcache protobuf psycopg psycopg-binary pwdlib pycparser pycron
+    pydantic pydantic-core pydantic-settings pygments pyjwt pytest pytest-cov pytest-xdist
+    python-discovery python-dotenv python-multipart pyyaml redis requests ruff sniffio
+    sortedcontainers sqlalchemy starlette taskiq taskiq-dependencies taskiq-redis truststore
+    typing-extensions typing-inspection tzdata urllib3 uvicorn uvloop virtualenv watchfiles
+    websockets wrapt yarl
     """.split()
 )
 

@@ -285,7 +285,12 @@ OWNED = [
         frozenset({".github/workflows/ci.yml", ".github/dependabot.yml"}),
         ("github", "dependabot"),
     ),
-    Owned("ci", ("gitlab",), frozenset({".gitlab-ci.yml"}), ("gitlab",)),
+    Owned(
+        "ci",
+        ("gitlab",),
+        frozenset({".gitlab-ci.yml", "renovate.json"}),
+        ("gitlab", "renovate"),
+    ),
 ]
 
 ALWAYS = frozenset(
@@ -302,12 +307,14 @@ ALWAYS = frozenset(
     app/api/routes/__init__.py
     app/api/routes/health.py
     app/api/routes/root.py
+    app/check.py
     app/core/__init__.py
     app/core/config.py
     app/core/errors.py
     app/core/logging.py
     app/core/paths.py
     app/core/settings.py
+    app/core/telemetry.py
     app/factory.py
     app/main.py
     app/middleware/__init__.py
@@ -321,8 +328,10 @@ ALWAYS = frozenset(
     tests/core/test_logging.py
     tests/core/test_paths.py
     tests/core/test_settings.py
+    tests/core/test_telemetry.py
     tests/middleware/test_body_limit.py
     tests/middleware/test_stack.py
+    tests/test_check.py
     tests/test_factory.py
     tests/test_main.py
     """.split()

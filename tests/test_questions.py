@@ -13,6 +13,7 @@ from tests.template import CONTEXT, ROOT, TREE, cookiecutter, load_hook, templat
 WIRING = frozenset(
     """
     .env.example
+    .github/dependabot.yml
     .github/workflows/ci.yml
     .gitlab-ci.yml
     Dockerfile

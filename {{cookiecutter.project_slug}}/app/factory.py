@@ -26,6 +26,7 @@ from app.core import (
     # {% if cookiecutter.use_rate_limit and cookiecutter.jwt == "issue" %}
     redis_windows,
     # {% endif %}
+    telemetry,
 )
 from app.core.config import Settings, get_settings
 
@@ -113,6 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
+        telemetry=telemetry.configure(settings),
     )
     app.state.settings = settings
     app.state.checks = {}

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from opentelemetry.trace import format_trace_id, get_current_span
+
 from app.core.settings import CoreSettings
 
 context: ContextVar[Mapping[str, str]] = ContextVar("context", default=MappingProxyType({}))
@@ -24,11 +26,16 @@ _encode = json.JSONEncoder(default=str).encode
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    return {**context.get(), **extra}
+    span = get_current_span().get_span_context()
+    trace = {"trace_id": format_trace_id(span.trace_id)} if span.is_valid else {}
+    return {**context.get(), **trace, **extra}
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the context, `extra`, the exception."""
+    """One JSON object a line: time, level, logger, message, the context, `extra`, the exception.
+
+    A record of a request that is traced has its `trace_id`, too.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

@@ -1,7 +1,7 @@
 """Which web pages may call this service from a browser."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationInfo, field_validator
 from starlette.middleware import Middleware
@@ -37,6 +37,13 @@ class CORSSettings(CoreSettings):
                 "https://example.com"
             )
         return origins
+
+    def risks(self) -> Iterator[str]:
+        if "*" in self.backend_cors_origins:
+            yield "BACKEND_CORS_ORIGINS: any page may call: name the origins in place of *"
+        if any("://localhost" in origin for origin in self.backend_cors_origins):
+            yield "BACKEND_CORS_ORIGINS: has localhost, of development: name the origins of pages"
+        yield from super().risks()
 
 
 def layer(settings: CORSSettings, *, expose_headers: Sequence[str] = ()) -> Middleware:

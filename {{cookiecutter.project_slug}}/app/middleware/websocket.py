@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import anyio
 from pydantic import Field, field_validator
@@ -51,6 +51,11 @@ class WebSocketSettings(RedisSettings):
         if not all(_is_origin(origin) for origin in origins):
             raise ValueError("an origin is a scheme and a host without a path: https://example.com")
         return origins
+
+    def risks(self) -> Iterator[str]:
+        if "*" in self.websocket_origins:
+            yield "WEBSOCKET_ORIGINS: any page may connect as its visitor: name the origins"
+        yield from super().risks()
 
 
 class WebSocketMiddleware:

@@ -86,3 +86,15 @@ def test_commit_of_an_aborted_transaction_is_an_error(status: Any) -> None:
             postgresql._refuse_aborted(connection)
     else:
         postgresql._refuse_aborted(connection)
+
+
+@pytest.mark.parametrize(
+    ("user", "risks"),
+    [
+        ("app", []),
+        ("postgres", ["DATABASE_URL: connects as the superuser: make a role for this service"]),
+    ],
+)
+def test_the_superuser_is_a_risk(user: str, risks: list[str]) -> None:
+    settings = DatabaseSettings(database_url=SecretStr(f"postgresql://{user}@127.0.0.1/app"))
+    assert list(settings.risks()) == risks

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app.core.config import Settings
 from app.core.settings import describe
 from app.middleware import websocket as module
-from app.middleware.websocket import WebSocketMiddleware, layer
+from app.middleware.websocket import WebSocketMiddleware, WebSocketSettings, layer
 
 MakeGuarded = Callable[..., TestClient]
 
@@ -393,3 +393,14 @@ def test_the_service_is_guarded(make_client: Callable[..., TestClient]) -> None:
         session.send_text("hello")
         assert session.receive_text() == "Message received: hello"
     assert refusal(client, origin="http://testserver").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("origins", "risks"),
+    [
+        (["https://app.example.com"], []),
+        (["*"], ["WEBSOCKET_ORIGINS: any page may connect as its visitor: name the origins"]),
+    ],
+)
+def test_pages_of_anybody_are_a_risk(origins: list[str], risks: list[str]) -> None:
+    assert list(WebSocketSettings(websocket_origins=origins).risks()) == risks
