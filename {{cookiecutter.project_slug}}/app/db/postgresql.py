@@ -21,7 +21,7 @@ class DatabaseSettings(PoolSettings):
     `DATABASE_STATEMENT_TIMEOUT` (30): seconds until the server gives a statement up; 0 = never.
     """
 
-    database_url: SecretStr
+    database_url: SecretStr = Field(default=SecretStr(""), validate_default=True)
     database_statement_timeout: float = Field(default=30, ge=0)
 
     @field_validator("database_url")

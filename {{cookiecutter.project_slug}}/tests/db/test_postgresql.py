@@ -35,6 +35,13 @@ def test_other_urls_are_refused(url: str, remedy: str) -> None:
         settings(url)
 
 
+def test_a_missing_url_says_what_one_looks_like() -> None:
+    with pytest.raises(
+        ValidationError, match="must be a URL: postgresql://user:password@host/name"
+    ):
+        DatabaseSettings()
+
+
 @pytest.mark.parametrize(
     ("url", "timeout", "options"),
     [
