@@ -124,7 +124,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     realtime.watch(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
     app.router.default = errors.not_found
-    app.include_router(api.create_router(settings))
+    api.include_routers(app, settings)
     # {% if cookiecutter.jwt == "issue" %}
     accounts.serve(app, settings)
     # {% endif %}

@@ -1,6 +1,6 @@
 """The routes of this service, one file a resource."""
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from app.api.routes import (
     # {% if cookiecutter.jwt == "issue" %}
@@ -34,34 +34,34 @@ from app.auth.dependencies import requires_user
 from app.core.settings import CoreSettings
 
 
-def create_router(settings: CoreSettings) -> APIRouter:
-    """Return all routes. Those of your own go behind `API_PREFIX`."""
-    api = APIRouter(prefix=settings.api_prefix)
+def include_routers(app: FastAPI, settings: CoreSettings) -> None:
+    """Add all routes. Those of your own go behind `API_PREFIX`.
+
+    Each straight to the application: in a router within a router, FastAPI looks for a route twice.
+    """
+    app.include_router(root.router)
+    app.include_router(health.router)
+    prefix = settings.api_prefix
     # {% if cookiecutter.database != "none" %}
-    api.include_router(
+    app.include_router(
         items.router,
+        prefix=prefix,
         # {% if cookiecutter.jwt != "none" %}
         dependencies=[requires_user],
         # {% endif %}
     )
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
-    api.include_router(users.router)
+    app.include_router(users.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.jwt == "issue" %}
-    api.include_router(accounts.router)
-    api.include_router(token.router)
+    app.include_router(accounts.router, prefix=prefix)
+    app.include_router(token.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
-    api.include_router(tasks.router)
-    # {% elif cookiecutter.background_tasks == "fastapi" %}    api.include_router(background_tasks.router)
+    app.include_router(tasks.router, prefix=prefix)
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
-    api.include_router(ws.router)
+    app.include_router(ws.router, prefix=prefix)
     # {% endif %}
-
-    router = APIRouter()
-    router.include_router(root.router)
-    router.include_router(health.router)
-    router.include_router(api)
-    return router
