@@ -129,7 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     realtime.watch(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
     app.router.default = errors.not_found
-    api.include_routes(app, settings)
+    api.include_routers(app, settings)
     # {% if cookiecutter.jwt == "issue" %}
     accounts.serve(
         app,

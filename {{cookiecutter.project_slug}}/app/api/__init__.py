@@ -34,8 +34,11 @@ from app.auth.dependencies import requires_user
 from app.core.settings import CoreSettings
 
 
-def include_routes(app: FastAPI, settings: CoreSettings) -> None:
-    """Give the application all routes. Those of your own go behind `API_PREFIX`."""
+def include_routers(app: FastAPI, settings: CoreSettings) -> None:
+    """Add all routes. Those of your own go behind `API_PREFIX`.
+
+    Each straight to the application: in a router within a router, FastAPI looks for a route twice.
+    """
     app.include_router(root.router)
     app.include_router(health.router)
     # {% if cookiecutter.database != "none" %}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from types import MappingProxyType
 
 from opentelemetry.trace import format_trace_id, get_current_span
@@ -15,8 +16,9 @@ from app.core.settings import CoreSettings
 context: ContextVar[Mapping[str, str]] = ContextVar("context", default=MappingProxyType({}))
 """Fields that every record of the current task carries. Set a new mapping; do not change one."""
 
-# `color_message` is uvicorn's: its message once more, with escape codes.
-_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
+_STANDARD = len(vars(logging.makeLogRecord({})))
+# What formatters add; `color_message` is uvicorn's: its message once more, with escape codes.
+_ADDED = {"message", "asctime", "color_message"}
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -25,10 +27,15 @@ _encode = json.JSONEncoder(default=str).encode
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    # What is added to a record comes after what it is made with.
+    extra = islice(vars(record).items(), _STANDARD, None)
     span = get_current_span().get_span_context()
     trace = {"trace_id": format_trace_id(span.trace_id)} if span.is_valid else {}
-    return {**context.get(), **trace, **extra}
+    return {
+        **context.get(),
+        **trace,
+        **{key: value for key, value in extra if key not in _ADDED},
+    }
 
 
 class JSONFormatter(logging.Formatter):

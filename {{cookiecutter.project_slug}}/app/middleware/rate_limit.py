@@ -18,6 +18,8 @@ from app.core.windows import Limit, Window, Windows
 
 RESPONSE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
+_HEADERS = tuple(name.lower().encode() for name in RESPONSE_HEADERS)
+
 STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
@@ -124,10 +126,7 @@ def layer(settings: RateLimitSettings, redis: Redis | None) -> Middleware:
 
 def _with_headers(send: Send, limit: Limit, window: Window) -> Send:
     values = (limit.amount, window.remaining, window.reset)
-    headers = [
-        (name.lower().encode(), b"%d" % value)
-        for name, value in zip(RESPONSE_HEADERS, values, strict=True)
-    ]
+    headers = [(name, b"%d" % value) for name, value in zip(_HEADERS, values, strict=True)]
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] in STARTS:
