@@ -54,11 +54,12 @@ REALTIME = """
     app/api/routes/ws.py
     app/realtime/__init__.py
     app/realtime/hub.py
+    app/realtime/inbox.py
     app/realtime/member.py
     app/realtime/memory_hub.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
-    tests/realtime/test_hub.py
+    tests/realtime/test_inbox.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py
     tests/realtime/test_realtime.py
