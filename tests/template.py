@@ -1,12 +1,13 @@
 """The template as the tests see it: where it is, its hooks, its files, its command."""
 
 import ast
+import fnmatch
 import json
 import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
@@ -64,6 +65,16 @@ def template_files() -> frozenset[str]:
     """Return the files of the template directory, without what running the service leaves there."""
     strays: set[str] = load_hook("post_gen_project", {}).STRAYS
     return frozenset(path for path in files_below(TREE) if strays.isdisjoint(path.split("/")))
+
+
+def is_copied(path: str) -> bool:
+    """Whether Cookiecutter copies a file of the template as it is, or with a directory of its."""
+    ancestors = [str(parent) for parent in PurePosixPath(path).parents]
+    return any(
+        fnmatch.fnmatchcase(candidate, pattern)
+        for candidate in [path, *ancestors]
+        for pattern in CONTEXT["_copy_without_render"]
+    )
 
 
 def cookiecutter(

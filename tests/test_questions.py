@@ -8,7 +8,15 @@ import pytest
 from cookiecutter.prompt import prompt_for_config
 
 from tests.picks import DEFAULTS, QUESTIONS
-from tests.template import CONTEXT, ROOT, TREE, cookiecutter, load_hook, template_files
+from tests.template import (
+    CONTEXT,
+    ROOT,
+    TREE,
+    cookiecutter,
+    is_copied,
+    load_hook,
+    template_files,
+)
 
 WIRING = frozenset(
     """
@@ -85,16 +93,6 @@ def test_every_prompt_is_shown(tmp_path: Path) -> None:
     for prompt in PROMPTS.values():
         for line in prompt.values() if isinstance(prompt, dict) else [prompt]:
             assert " ".join(line.split()) in shown
-
-
-def is_copied(path: str) -> bool:
-    """Whether Cookiecutter copies a file of the template as it is, or with a directory of its."""
-    ancestors = [str(parent) for parent in PurePosixPath(path).parents]
-    return any(
-        fnmatch.fnmatchcase(candidate, pattern)
-        for candidate in [path, *ancestors]
-        for pattern in CONTEXT["_copy_without_render"]
-    )
 
 
 def test_wiring_is_rendered_and_all_else_is_copied() -> None:

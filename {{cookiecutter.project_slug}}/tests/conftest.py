@@ -37,12 +37,6 @@ HEADERS = {
     # {% endif %}
 }
 
-# {% if cookiecutter.database == "sqlite" %}
-pytest_plugins = ["tests.databases.shared", "tests.databases.sqlite"]
-
-# {% elif cookiecutter.database == "postgresql" %}pytest_plugins = ["tests.databases.shared", "tests.databases.postgresql"]
-
-# {% endif %}
 ENVIRONMENT = {
     "DEBUG": "false",
     # {% if cookiecutter.use_cors %}
