@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from urllib.error import URLError
-from urllib.parse import urlsplit
 
 from tests.redis_server import free_port
 from tests.service import DEADLINE, environment, open_url
@@ -22,7 +21,7 @@ from tests.template import ROOT
 
 ADDRESS = "https://github.com/OWNER/REPO"
 # A first installation downloads what later ones have.
-INSTALLATION = 300
+INSTALLATION = 600
 
 # Each block has a shell of its own, which takes up where the one before ended.
 PRELUDE = r"""
@@ -156,9 +155,13 @@ class Newcomer:
         return result.stdout
 
     def serve(self, code: str, url: str) -> None:
-        """Run commands until somebody stops them, and wait until what they serve answers."""
+        """Run commands until somebody stops them, and wait until what they serve answers.
+
+        They take the place of what serves the same. What is not at a `url` is not waited for.
+        """
         url = self.local(url)
-        self.stop(urlsplit(url).netloc)
+        server = url.rpartition("/")[0] or url
+        self.stop(server)
         output = self.directory / f"server-{len(self.servers)}.log"
         with output.open("wb") as log:
             process = subprocess.Popen(
@@ -170,13 +173,13 @@ class Newcomer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.servers[urlsplit(url).netloc] = process
+        self.servers[server] = process
         deadline = time.monotonic() + INSTALLATION
-        while process.poll() is None and time.monotonic() < deadline:
+        while "://" in url and process.poll() is None and time.monotonic() < deadline:
             with suppress(URLError, ConnectionError), open_url(url, timeout=DEADLINE):
                 return
             time.sleep(0.1)
-        raise AssertionError(f"{code}\n{output.read_text(encoding='utf-8')}")
+        assert "://" not in url, f"{code}\n{output.read_text(encoding='utf-8')}"
 
     def local(self, text: str) -> str:
         """Return a text with the ports of this test in the place of those that people have."""
@@ -184,10 +187,10 @@ class Newcomer:
             text = re.sub(rf"\b{word}\b", replacement, text)
         return text
 
-    def stop(self, *addresses: str) -> None:
-        """Stop what serves at these addresses, or everything."""
-        for address in addresses or list(self.servers):
-            if process := self.servers.pop(address, None):
+    def stop(self, *servers: str) -> None:
+        """Stop these, or everything that serves."""
+        for server in servers or list(self.servers):
+            if process := self.servers.pop(server, None):
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, 15)
                 process.wait(DEADLINE)
