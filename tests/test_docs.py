@@ -4,12 +4,14 @@ import ast
 import importlib.util
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import Projects
 from tests.newcomer import Block, Newcomer, blocks, repository
 from tests.picks import ALWAYS, DEFAULTS, OWNED, QUESTIONS, picked
 from tests.redis_server import redis_server
@@ -109,6 +111,34 @@ def test_the_readme_has_each_pick_and_its_default() -> None:
         for name in QUESTIONS
         if picked(name)
     ]
+
+
+def brought() -> dict[str, set[str]]:
+    """Return the packages that the README says a pick brings, by question and answer."""
+    said: dict[str, set[str]] = {}
+    question = ""
+    for line in re.findall(r"^\| .* \|$", sections("README.md")["What you get"], re.MULTILINE)[1:]:
+        _, name, _, gives, costs, _ = (cell.strip() for cell in line.split("|"))
+        question = name.strip("`") or question
+        # A row that does not begin with answers is about all of them.
+        begin = re.match(r"(?:`(\w+)`(?:, )?)*", gives)
+        named = set(re.findall(r"\w+", begin[0])) if begin else set()
+        answers = set(map(str, picked(question)))
+        for answer in answers & named or answers:
+            packages = set(re.findall(r"`([\w-]+)(?:\[\w+\])?`", costs))
+            said.setdefault(f"{question}={answer}", set()).update(packages)
+    return said
+
+
+def test_the_readme_names_what_each_pick_brings(projects: Projects) -> None:
+    def dependencies(combination: str) -> set[str]:
+        text = (projects(combination) / "pyproject.toml").read_text(encoding="utf-8")
+        lines: list[str] = tomllib.loads(text)["project"]["dependencies"]
+        return {re.split(r"[\[>]", line)[0] for line in lines}
+
+    for pick, packages in brought().items():
+        base = "database=sqlite" if pick == "jwt=issue" else "nothing"
+        assert (pick, dependencies(pick) - dependencies(base)) == (pick, packages)
 
 
 def test_the_order_is_that_of_the_stack() -> None:
