@@ -73,7 +73,8 @@ def test_it_says_how_to_make_the_project_again(
     bake: Bake, tmp_path: Path, answers: Answers
 ) -> None:
     project = bake(**answers)
-    (command,) = [block for block in commands(project / "README.md") if "cookiecutter" in block]
+    shown = [block.code for block in commands(project / "README.md")]
+    (command,) = [code for code in shown if "cookiecutter" in code]
     given = {line.strip().partition("=")[0] for line in command.splitlines()[1:]}
     assert given == {name for name, answer in answers.items() if answer != DEFAULTS[name]}
     start = f"'{sys.executable}' -m cookiecutter '{ROOT}' -o '{tmp_path / 'out'}'"
