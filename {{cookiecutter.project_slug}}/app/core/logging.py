@@ -24,11 +24,15 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
 _encode = json.JSONEncoder(default=str).encode
 
 
+def trace() -> dict[str, str]:
+    """Return the `trace_id` of the current request, if it is traced."""
+    span = get_current_span().get_span_context()
+    return {"trace_id": format_trace_id(span.trace_id)} if span.is_valid else {}
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    span = get_current_span().get_span_context()
-    trace = {"trace_id": format_trace_id(span.trace_id)} if span.is_valid else {}
-    return {**context.get(), **trace, **extra}
+    return {**context.get(), **trace(), **extra}
 
 
 class JSONFormatter(logging.Formatter):
