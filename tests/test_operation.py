@@ -220,12 +220,16 @@ def collector() -> Iterator[Collector]:
         collector.shutdown()
 
 
+def log(project: Path) -> list[dict[str, object]]:
+    """Return what a service that has ended logged."""
+    lines = (project / "uvicorn.log").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
 def logged(project: Path, path: str) -> dict[str, object]:
     """Return the record of a request in the log of a service that has ended."""
-    lines = (project / "uvicorn.log").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines if line.startswith("{")]
-    (record,) = [record for record in records if record.get("path") == path]
-    return dict(record)
+    (record,) = [record for record in log(project) if record.get("path") == path]
+    return record
 
 
 PRODUCTION = {"DEBUG": "false", "ALLOWED_HOSTS": "127.0.0.1"}
@@ -260,6 +264,23 @@ def test_a_request_leaves_a_trace_that_its_log_record_names(
     assert b"http.server.request.duration" in metrics
     assert b"healthz" not in spans + metrics
     assert "trace_id" not in logged(project, "/healthz")
+
+
+def test_what_uvicorn_logs_of_a_request_names_its_trace(
+    project: Path, collector: Collector
+) -> None:
+    variables = PRODUCTION | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address}
+    with serving(project, **variables) as (process, service):
+        with closing(sqlite3.connect(project / "app.db")) as database:
+            database.execute("DROP TABLE items")
+        assert service.get("/items").status == 500
+        process.terminate()
+        process.wait(DEADLINE)
+    (record,) = [entry for entry in log(project) if "exception" in entry]
+    request = logged(project, "/items")
+    assert record["logger"] == "uvicorn.error"
+    for name in ("trace_id", "request_id"):
+        assert record[name] == request[name]
 
 
 def test_nothing_is_sent_without_an_endpoint(project: Path, collector: Collector) -> None:

@@ -26,16 +26,17 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
 _encode = json.JSONEncoder(default=str).encode
 
 
+def trace() -> dict[str, str]:
+    """Return the `trace_id` of the current request, if it is traced."""
+    span = get_current_span().get_span_context()
+    return {"trace_id": format_trace_id(span.trace_id)} if span.is_valid else {}
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     # What is added to a record comes after what it is made with.
     extra = islice(vars(record).items(), _STANDARD, None)
-    span = get_current_span().get_span_context()
-    trace = {"trace_id": format_trace_id(span.trace_id)} if span.is_valid else {}
-    return {
-        **context.get(),
-        **trace,
-        **{key: value for key, value in extra if key not in _ADDED},
-    }
+    added = {key: value for key, value in extra if key not in _ADDED}
+    return {**context.get(), **trace(), **added}
 
 
 class JSONFormatter(logging.Formatter):

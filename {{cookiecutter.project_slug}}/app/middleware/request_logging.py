@@ -8,7 +8,7 @@ from time import perf_counter
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.logging import context
+from app.core.logging import context, trace
 from app.core.paths import route_path
 
 RESPONSE_HEADERS = ("X-Request-ID", "X-Process-Time")
@@ -114,7 +114,7 @@ def _bind_request_id(scope: Scope) -> str:
     request_id = request_id or os.urandom(16).hex()
     scope.setdefault("state", {})["request_id"] = request_id
     # Never reset: uvicorn logs an unhandled exception in this task after the middleware returned.
-    context.set({"request_id": request_id})
+    context.set({"request_id": request_id, **trace()})
     return request_id
 
 
