@@ -27,7 +27,7 @@ from app.api.routes import (
     # {% endif %}
 )
 
-# {%- if cookiecutter.jwt != "none" and cookiecutter.database != "none" +%}
+# {%- if cookiecutter.jwt != "none" and (cookiecutter.database != "none" or cookiecutter.use_websocket) +%}
 from app.auth.dependencies import requires_user
 
 # {%- endif +%}
@@ -57,7 +57,12 @@ def create_router(settings: CoreSettings) -> APIRouter:
     # {% elif cookiecutter.background_tasks == "fastapi" %}    api.include_router(background_tasks.router)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
-    api.include_router(ws.router)
+    api.include_router(
+        ws.router,
+        # {% if cookiecutter.jwt != "none" %}
+        dependencies=[requires_user],
+        # {% endif %}
+    )
     # {% endif %}
 
     router = APIRouter()
