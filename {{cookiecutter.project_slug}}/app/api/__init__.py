@@ -27,7 +27,7 @@ from app.api.routes import (
     # {% endif %}
 )
 
-# {%- if cookiecutter.jwt != "none" and cookiecutter.database != "none" +%}
+# {%- if cookiecutter.jwt != "none" and (cookiecutter.database != "none" or cookiecutter.use_websocket) +%}
 from app.auth.dependencies import requires_user
 
 # {%- endif +%}
@@ -62,5 +62,11 @@ def include_routers(app: FastAPI, settings: CoreSettings) -> None:
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
-    app.include_router(ws.router, prefix=settings.api_prefix)
+    app.include_router(
+        ws.router,
+        prefix=settings.api_prefix,
+        # {% if cookiecutter.jwt != "none" %}
+        dependencies=[requires_user],
+        # {% endif %}
+    )
     # {% endif %}
