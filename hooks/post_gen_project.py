@@ -191,13 +191,18 @@ def prune(rows: list[tuple[bool, list[str]]]) -> None:
     """Remove the files of what was not picked, once all that the manifest names is there."""
     if missing := [path for _, paths in rows for path in paths if not os.path.isfile(path)]:
         sys.exit(
-            "ERROR: nothing was generated: the manifest names files that the template does not have"
-            f" ({', '.join(missing)}). This is a bug of the template: please report it."
+            "ERROR: the manifest names files that the template does not have"
+            f" ({', '.join(missing)}). This is a bug of the template: please report it. {left()}"
         )
     for picked, paths in rows:
         if not picked:
             for path in paths:
                 os.remove(path)
+
+
+def left() -> str:
+    """Say what becomes of the directory, which Cookiecutter removes only if it has made it."""
+    return f"If {os.getcwd()} is left, it is no whole project: delete what was generated there."
 
 
 def tidy(directory: str) -> None:
@@ -268,5 +273,8 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(f"ERROR: interrupted. {left()}")
     except Exception as error:
-        sys.exit(f"ERROR: the project could not be completed: {type(error).__name__}: {error}")
+        problem = f"{type(error).__name__}: {error}"
+        sys.exit(f"ERROR: the project could not be completed: {problem}. {left()}")
