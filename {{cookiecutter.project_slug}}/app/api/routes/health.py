@@ -43,8 +43,7 @@ async def read_readiness(request: Request) -> Health:
                 await check()
         except Exception as error:
             # No traceback: while something is down, each probe says so.
-            reason = f"{type(error).__name__}: {error}"
-            logger.warning("not ready: %s", name, extra={"reason": reason})
+            logger.warning("not ready: %s: %r", name, error)
             failed.append(name)
 
     async with anyio.create_task_group() as group:
