@@ -26,9 +26,9 @@ INSTALLATION = 600
 # Each block has a shell of its own, which takes up where the one before ended.
 PRELUDE = r"""
 set -eo pipefail
-touch ~/.others
-. ~/.others
-trap 'env -0 > ~/.exported; declare -p | grep "^declare -- [A-Z_]*=\".*\"$" > ~/.others' EXIT
+touch '{0}/others'
+. '{0}/others'
+trap 'env -0 > "{0}/exported"; declare -p | grep "^declare -- [A-Z_]*=\".*\"$" > "{0}/others"' EXIT
 """
 
 _fences = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -140,7 +140,7 @@ class Newcomer:
         All questions get the default for an answer. Directory and variables are the next ones' too.
         """
         result = subprocess.run(
-            ["bash", "-c", PRELUDE + self.local(code)],
+            ["bash", "-c", PRELUDE.format(self.directory) + self.local(code)],
             cwd=self.variables["PWD"],
             env=self.variables,
             input="\n" * 30,
@@ -150,7 +150,7 @@ class Newcomer:
             timeout=INSTALLATION,
         )
         assert bool(result.returncode) is fails, f"{code}\n{result.stdout}"
-        exported = (self.directory / "home" / ".exported").read_text(encoding="utf-8").split("\0")
+        exported = (self.directory / "exported").read_text(encoding="utf-8").split("\0")
         self.variables = dict(line.split("=", 1) for line in exported if line)
         return result.stdout
 
