@@ -1,5 +1,7 @@
 """Somebody with Python, pip, git and curl, and an empty home, who types what a document says.
 
+Git knows their name, as it has to before anybody can commit.
+
 CONTRIBUTING.md says how a document is written for this.
 """
 
@@ -26,9 +28,9 @@ INSTALLATION = 600
 # Each block has a shell of its own, which takes up where the one before ended.
 PRELUDE = r"""
 set -eo pipefail
-touch ~/.others
-. ~/.others
-trap 'env -0 > ~/.exported; declare -p | grep "^declare -- [A-Z_]*=\".*\"$" > ~/.others' EXIT
+touch '{0}/others'
+. '{0}/others'
+trap 'env -0 > "{0}/exported"; declare -p | grep "^declare -- [A-Z_]*=\".*\"$" > "{0}/others"' EXIT
 """
 
 _fences = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -96,6 +98,14 @@ def repository(directory: Path) -> Path:
     return target
 
 
+def git_settings(settings: dict[str, str]) -> dict[str, str]:
+    """Return the variables that configure git without a file."""
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (name, value) in enumerate(settings.items()):
+        variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
+
+
 class Newcomer:
     """A shell in an empty environment, in which the template's address leads to `template`."""
 
@@ -108,9 +118,13 @@ class Newcomer:
             PWD=str(directory / "work"),
             PATH=os.pathsep.join([str(directory / "python" / "bin"), os.defpath]),
             PYTHONUNBUFFERED="1",
-            GIT_CONFIG_COUNT="1",
-            GIT_CONFIG_KEY_0=f"url.{template.with_suffix('').as_uri()}.insteadOf",
-            GIT_CONFIG_VALUE_0=ADDRESS,
+            **git_settings(
+                {
+                    f"url.{template.with_suffix('').as_uri()}.insteadOf": ADDRESS,
+                    "user.name": "Ada Lovelace",
+                    "user.email": "ada@example.com",
+                }
+            ),
         )
         self.variables = {
             name: value for name, value in own.items() if name not in ("UV_PYTHON", "UV_CACHE_DIR")
@@ -140,7 +154,7 @@ class Newcomer:
         All questions get the default for an answer. Directory and variables are the next ones' too.
         """
         result = subprocess.run(
-            ["bash", "-c", PRELUDE + self.local(code)],
+            ["bash", "-c", PRELUDE.format(self.directory) + self.local(code)],
             cwd=self.variables["PWD"],
             env=self.variables,
             input="\n" * 30,
@@ -150,7 +164,7 @@ class Newcomer:
             timeout=INSTALLATION,
         )
         assert bool(result.returncode) is fails, f"{code}\n{result.stdout}"
-        exported = (self.directory / "home" / ".exported").read_text(encoding="utf-8").split("\0")
+        exported = (self.directory / "exported").read_text(encoding="utf-8").split("\0")
         self.variables = dict(line.split("=", 1) for line in exported if line)
         return result.stdout
 
