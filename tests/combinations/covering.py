@@ -1,0 +1,65 @@
+"""A set of combinations in which every three answers meet that can."""
+
+import itertools
+import random
+from collections.abc import Iterator
+from functools import cache
+
+from tests.combinations.answers import CHOICES, is_refused
+from tests.picks import COMBINATIONS, DEFAULTS, Answer, Answers
+
+Triple = frozenset[tuple[str, Answer]]
+# More find fewer rows, and take longer: this is done whenever tests are collected.
+CANDIDATES = 3
+
+
+def allowed(answers: Answers) -> bool:
+    """Whether some of the answers can stand together, whatever the others are."""
+    return not is_refused(DEFAULTS | {"database": "sqlite"} | answers)
+
+
+def triples() -> list[Triple]:
+    """Return every three answers that can meet."""
+    return [
+        frozenset(zip(questions, answers, strict=True))
+        for questions in itertools.combinations(CHOICES, 3)
+        for answers in itertools.product(*(CHOICES[question] for question in questions))
+        if allowed(dict(zip(questions, answers, strict=True)))
+    ]
+
+
+def triples_of(answers: Answers) -> Iterator[Triple]:
+    """Yield every three of the answers to the questions that shape a project."""
+    shaping = [(question, answers[question]) for question in CHOICES]
+    return map(frozenset, itertools.combinations(shaping, 3))
+
+
+def candidate(left: list[Triple], generator: random.Random) -> Answers:
+    """Return answers around one of the triples that are left, with many of the others."""
+    answers: Answers = dict(generator.choice(left))
+    missing = set(left)
+    for question in generator.sample(list(CHOICES), len(CHOICES)):
+        pairs = list(itertools.combinations(answers.items(), 2))
+        choices = [it for it in CHOICES[question] if allowed(answers | {question: it})]
+        if question not in answers:
+            answers[question] = max(
+                choices,
+                key=lambda it: sum(frozenset((*pair, (question, it))) in missing for pair in pairs),
+            )
+    return answers
+
+
+@cache
+def covering_array() -> dict[str, Answers]:
+    """Return combinations by name: those that all tests know, and what it takes beside them."""
+    generator = random.Random(0)
+    array = {name: DEFAULTS | answers for name, answers in COMBINATIONS.items()}
+    covered = {triple for answers in array.values() for triple in triples_of(answers)}
+    while left := [triple for triple in triples() if triple not in covered]:
+        answers = max(
+            (candidate(left, generator) for _ in range(CANDIDATES)),
+            key=lambda it: len(set(triples_of(it)) - covered),
+        )
+        array[f"triples-{len(array)}"] = DEFAULTS | answers
+        covered.update(triples_of(answers))
+    return array

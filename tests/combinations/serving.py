@@ -1,0 +1,89 @@
+"""A service with all that its requests need, served as its README says."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
+
+from tests.picks import Answers
+from tests.raw import ask, sign
+from tests.service import Service, environment, serving
+from tests.test_transactions import RUN_SQL, SERVER, python, require_server
+
+# As many requests as schemathesis makes, and as many passwords.
+PATIENT = {
+    "RATE_LIMIT": "1000000/minute",
+    "LOGIN_LIMIT": "1000000/minute",
+    "LOGIN_LIMIT_ADDRESS": "1000000/minute",
+    "ARGON2_TIME_COST": "1",
+    "ARGON2_MEMORY_COST": "19456",
+}
+
+
+@contextmanager
+def served(project: Path, answers: Answers) -> Iterator[Service]:
+    """Serve a project with its own `.env`, and a database that has the schema."""
+    if answers["database"] != "postgresql":
+        with serving(project, **PATIENT) as service:
+            yield service
+        return
+    require_server()
+    name = f"test_{uuid4().hex}"
+    url = urlsplit(SERVER)._replace(path=f"/{name}").geturl()
+    python(project, RUN_SQL, SERVER, f"CREATE DATABASE {name}")
+    try:
+        subprocess.run(
+            [project / ".venv/bin/alembic", "upgrade", "heads"],
+            cwd=project,
+            env=environment(DATABASE_URL=url),
+            check=True,
+            capture_output=True,
+        )
+        with serving(project, DATABASE_URL=url, **PATIENT) as service:
+            yield service
+    finally:
+        python(project, RUN_SQL, SERVER, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def credentials(service: Service, project: Path, answers: Answers) -> dict[str, str]:
+    """Return the headers of a client that may do everything."""
+    lines = (project / ".env").read_text(encoding="utf-8").splitlines()
+    env = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    headers = {"X-API-Key": env["API_KEYS"]} if answers["use_api_key"] else {}
+    if answers["jwt"] == "verify":
+        headers["Authorization"] = f"Bearer {token(env)}"
+    elif answers["jwt"] == "issue":
+        user = {"username": "ada", "password": "correct horse battery"}
+        post(service, "/users", json.dumps(user), headers | {"Content-Type": "application/json"})
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        tokens = post(service, "/token", urlencode(user), headers | form)
+        headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    return headers
+
+
+def token(env: dict[str, str]) -> str:
+    """Return a token as the issuer that the service believes would make it."""
+    now = int(time.time())
+    claims = {
+        "iss": env["JWT_ISSUER"],
+        "aud": env["JWT_AUDIENCE"],
+        "sub": "ada",
+        "jti": "1",
+        "iat": now,
+        "exp": now + 3600,
+    }
+    secret = env["JWT_SECRET_KEY"].encode()
+    return sign({"alg": "HS256", "typ": "at+jwt"}, claims, secret).decode()
+
+
+def post(service: Service, path: str, body: str, headers: dict[str, str]) -> Any:
+    """Send a body, and return the content of the answer."""
+    named = [(name.encode(), value.encode()) for name, value in headers.items()]
+    answer = ask(service, path.encode(), *named, method=b"POST", body=body.encode())
+    assert answer.status < 300, answer
+    return json.loads(answer.body)

@@ -1,0 +1,99 @@
+"""Projects of the covering array: type-checked, tested by their own tests, served and asked."""
+
+import json
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.combinations.covering import covering_array
+from tests.combinations.rendering import difference, render
+from tests.combinations.serving import credentials, served
+from tests.conftest import Bake
+from tests.picks import Answers
+from tests.service import environment, uv
+
+pytestmark = pytest.mark.slow
+
+SCHEMATHESIS = "schemathesis>=4.32"
+# `Allow` of a 405 names the methods of one route: Starlette has one for each.
+CHECKS = ["--checks=all", "--exclude-checks=allow_header_conformance"]
+AMOUNT = ["--phases=examples,coverage,fuzzing", "--max-examples=10", "--seed=1"]
+AMOUNT += ["--no-shrink", "--generation-database=none"]
+
+RecordProperty = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an environment for all projects, and what mypy knows of what is in it."""
+    directory = tmp_path_factory.mktemp("shared")
+    requirements = {SCHEMATHESIS}
+    for answers in covering_array().values():
+        metadata = tomllib.loads(render(answers)["pyproject.toml"])
+        requirements.update(metadata["project"]["dependencies"])
+        requirements.update(metadata["dependency-groups"]["dev"])
+    # A list of strings is the same in JSON and in TOML.
+    (directory / "pyproject.toml").write_text(
+        '[project]\nname = "shared"\nversion = "0"\nrequires-python = ">=3.11"\n'
+        f"dependencies = {json.dumps(sorted(requirements))}\n"
+    )
+    uv(directory, "sync")
+    return directory
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in covering_array()],
+)
+def answers(request: pytest.FixtureRequest) -> Answers:
+    """The answers of a row."""
+    return covering_array()[request.param]
+
+
+@pytest.fixture(scope="module")
+def project(bake: Bake, answers: Answers, shared: Path) -> Path:
+    """The project of a row, in the shared environment."""
+    project = bake(**answers)
+    assert difference(answers, project) == set()
+    (project / ".venv").symlink_to(shared / ".venv")
+    return project
+
+
+def run(project: Path, *command: str) -> str:
+    """Run a program in a project; a failure shows what it printed."""
+    result = subprocess.run(
+        command,
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+def test_its_types_are_right(project: Path, shared: Path) -> None:
+    run(project, ".venv/bin/mypy", f"--cache-dir={shared / 'mypy'}")
+
+
+def test_its_own_tests_pass_and_cover_it(project: Path, record_property: RecordProperty) -> None:
+    run(project, ".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--cov")
+    record_property("tested", 1)
+
+
+def test_it_answers_as_its_schema_says(
+    project: Path, answers: Answers, record_property: RecordProperty
+) -> None:
+    with served(project, answers) as service:
+        headers = credentials(service, project, answers).items()
+        sent = [f"--header={name}:{value}" for name, value in headers]
+        url = f"{service.address}/openapi.json"
+        output = run(project, ".venv/bin/st", "run", url, *sent, *CHECKS, *AMOUNT)
+        paths = service.get("/openapi.json").json()["paths"]
+        operations = sum(len(path) for path in paths.values())
+        assert f"{operations} selected / {operations} total" in output
+    record_property("served", 1)

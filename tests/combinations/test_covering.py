@@ -1,0 +1,34 @@
+"""The set of combinations that are installed, tested and served holds what it promises."""
+
+import itertools
+
+from tests.combinations.answers import CHOICES, is_refused
+from tests.combinations.covering import covering_array
+from tests.picks import COMBINATIONS, DEFAULTS, QUESTIONS
+
+
+def test_every_three_answers_that_can_meet_do() -> None:
+    rows = list(covering_array().values())
+    for three in itertools.combinations(CHOICES, 3):
+        met = {tuple(answers[question] for question in three) for answers in rows}
+        for answers in itertools.product(*(CHOICES[question] for question in three)):
+            alone = dict(zip(three, answers, strict=True))
+            refused = alone.get("jwt") == "issue" and alone.get("database") == "none"
+            assert (answers in met) != refused, alone
+
+
+def test_it_asks_every_question_that_shapes_a_project() -> None:
+    kinds = {question: type(default) for question, default in QUESTIONS.items()}
+    assert list(CHOICES) == [question for question, kind in kinds.items() if kind is not str]
+
+
+def test_none_all_and_each_alone_are_there() -> None:
+    array = covering_array()
+    for name, answers in COMBINATIONS.items():
+        assert array[name] == DEFAULTS | answers
+
+
+def test_no_row_is_there_twice_or_refused() -> None:
+    rows = list(covering_array().values())
+    assert not any(is_refused(answers) for answers in rows)
+    assert len({tuple(answers.items()) for answers in rows}) == len(rows)
