@@ -207,6 +207,7 @@ def test_a_pick_comes_and_goes(
     assert (project / ".env").read_bytes() == env
 
 
+@pytest.mark.slow
 def test_what_the_template_refuses_changes_nothing(shell: Shell, tmp_path: Path) -> None:
     project = generate(shell, tmp_path, {})
     before = contents(project) | {".cruft.json": (project / ".cruft.json").read_bytes()}
