@@ -1,4 +1,4 @@
-"""What a project ships with: its image, its compose file, its pipelines, and how it stops."""
+"""What a project ships with: its image, its compose file and its pipelines."""
 
 import json
 import re
