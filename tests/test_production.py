@@ -141,7 +141,7 @@ def test_no_lock_file_is_an_error_that_says_what_to_do(tmp_path: Path, bake: Bak
         encoding="utf-8",
     )
     assert result.returncode != 0
-    assert "To create a lockfile, run `uv lock`" in result.stderr
+    assert "create a lockfile, run `uv lock`" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("combination", SHIPPED)
