@@ -8,6 +8,7 @@ CONTRIBUTING.md says how a document is written for this.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 import venv
@@ -205,6 +206,9 @@ class Newcomer:
         """Stop these, or everything that serves."""
         for server in servers or list(self.servers):
             if process := self.servers.pop(server, None):
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, 15)
-                process.wait(DEADLINE)
+                for stop in (signal.SIGTERM, signal.SIGKILL):
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, stop)
+                    # Whoever closes a terminal does not wait for what does not end.
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(DEADLINE)
