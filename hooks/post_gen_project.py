@@ -54,11 +54,12 @@ REALTIME = """
     app/api/routes/ws.py
     app/realtime/__init__.py
     app/realtime/hub.py
+    app/realtime/inbox.py
     app/realtime/member.py
     app/realtime/memory_hub.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
-    tests/realtime/test_hub.py
+    tests/realtime/test_inbox.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py
     tests/realtime/test_realtime.py
@@ -102,7 +103,15 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_trusted_host"] is True, middleware("trusted_host")),
         (
             answers["use_rate_limit"] is True,
-            [*middleware("rate_limit"), "app/core/windows.py", "tests/core/test_windows.py"],
+            [
+                *middleware("rate_limit"),
+                "app/core/redis_windows.py",
+                "tests/core/test_redis_windows.py",
+            ],
+        ),
+        (
+            answers["use_rate_limit"] is True or answers["jwt"] == "issue",
+            ["app/core/windows.py", "tests/core/test_windows.py"],
         ),
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
@@ -164,7 +173,7 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["database"] == "postgresql", database("postgresql")),
         (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
         (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
-        (answers["ci"] == "gitlab", [".gitlab-ci.yml"]),
+        (answers["ci"] == "gitlab", [".gitlab-ci.yml", "renovate.json"]),
     ]
 
 
@@ -182,13 +191,18 @@ def prune(rows: list[tuple[bool, list[str]]]) -> None:
     """Remove the files of what was not picked, once all that the manifest names is there."""
     if missing := [path for _, paths in rows for path in paths if not os.path.isfile(path)]:
         sys.exit(
-            "ERROR: nothing was generated: the manifest names files that the template does not have"
-            f" ({', '.join(missing)}). This is a bug of the template: please report it."
+            "ERROR: the manifest names files that the template does not have"
+            f" ({', '.join(missing)}). This is a bug of the template: please report it. {left()}"
         )
     for picked, paths in rows:
         if not picked:
             for path in paths:
                 os.remove(path)
+
+
+def left() -> str:
+    """Say what becomes of the directory, which Cookiecutter removes only if it has made it."""
+    return f"If {os.getcwd()} is left, it is no whole project: delete what was generated there."
 
 
 def tidy(directory: str) -> None:
@@ -259,5 +273,8 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(f"ERROR: interrupted. {left()}")
     except Exception as error:
-        sys.exit(f"ERROR: the project could not be completed: {type(error).__name__}: {error}")
+        problem = f"{type(error).__name__}: {error}"
+        sys.exit(f"ERROR: the project could not be completed: {problem}. {left()}")

@@ -23,6 +23,13 @@ class Refused(Exception):
     """The template did not generate a project; the text is what its user saw."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `pytest -m full` run everything."""
+    for item in items:
+        item.add_marker(pytest.mark.full)
+
+
 @pytest.fixture(scope="session")
 def bake(cookies_session: Cookies) -> Bake:
     """Return a function that takes answers and returns the project, or raises Refused."""

@@ -90,8 +90,16 @@ OWNED = [
     Owned(
         "use_rate_limit",
         (True,),
-        middleware("rate_limit") | {"app/core/windows.py", "tests/core/test_windows.py"},
-        ("rate_limit", "RateLimit", "RATE_LIMIT"),
+        middleware("rate_limit")
+        | {"app/core/redis_windows.py", "tests/core/test_redis_windows.py"},
+        ("rate_limit", "RateLimit", "RATE_LIMIT", "redis_windows"),
+    ),
+    Owned(
+        "use_rate_limit",
+        (True,),
+        frozenset({"app/core/windows.py", "tests/core/test_windows.py"}),
+        ("core.windows",),
+        also=(("jwt", ("issue",)),),
     ),
     Owned("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
     Owned(
@@ -211,11 +219,12 @@ OWNED = [
             "app/api/routes/ws.py",
             "app/realtime/__init__.py",
             "app/realtime/hub.py",
+            "app/realtime/inbox.py",
             "app/realtime/member.py",
             "app/realtime/memory_hub.py",
             "app/realtime/redis_hub.py",
             "tests/api/routes/test_ws.py",
-            "tests/realtime/test_hub.py",
+            "tests/realtime/test_inbox.py",
             "tests/realtime/test_member.py",
             "tests/realtime/test_memory_hub.py",
             "tests/realtime/test_realtime.py",
@@ -277,7 +286,12 @@ OWNED = [
         frozenset({".github/workflows/ci.yml", ".github/dependabot.yml"}),
         ("github", "dependabot"),
     ),
-    Owned("ci", ("gitlab",), frozenset({".gitlab-ci.yml"}), ("gitlab",)),
+    Owned(
+        "ci",
+        ("gitlab",),
+        frozenset({".gitlab-ci.yml", "renovate.json"}),
+        ("gitlab", "renovate"),
+    ),
 ]
 
 ALWAYS = frozenset(
@@ -294,12 +308,14 @@ ALWAYS = frozenset(
     app/api/routes/__init__.py
     app/api/routes/health.py
     app/api/routes/root.py
+    app/check.py
     app/core/__init__.py
     app/core/config.py
     app/core/errors.py
     app/core/logging.py
     app/core/paths.py
     app/core/settings.py
+    app/core/telemetry.py
     app/factory.py
     app/main.py
     app/middleware/__init__.py
@@ -313,8 +329,10 @@ ALWAYS = frozenset(
     tests/core/test_logging.py
     tests/core/test_paths.py
     tests/core/test_settings.py
+    tests/core/test_telemetry.py
     tests/middleware/test_body_limit.py
     tests/middleware/test_stack.py
+    tests/test_check.py
     tests/test_factory.py
     tests/test_main.py
     """.split()

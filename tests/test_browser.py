@@ -4,7 +4,8 @@ import http.server
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import Bake
+from tests.raw import sign
 from tests.redis_server import unavailable
 from tests.service import Service, serving, uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+SECRET = "a-secret-that-both-know-of-32-bytes"
+REFUSED = {"opened": False, "heard": [], "protocol": "", "code": 1006, "clean": False}
 
 # Nothing that asks for anything but the page.
 OPTIONS = """
@@ -25,14 +30,17 @@ OPTIONS = """
 
 # Resolves to what came of a socket: the messages it heard, and how it was closed.
 TALK = """
-([address, texts]) => new Promise(resolve => {
-    const socket = new WebSocket(address), heard = []
-    socket.onopen = () => texts.forEach(text => socket.send(text))
+([address, protocols, texts]) => new Promise(resolve => {
+    const socket = new WebSocket(address, protocols), heard = []
+    let opened = false
+    socket.onopen = () => { opened = true; texts.forEach(text => socket.send(text)) }
     socket.onmessage = event => {
         heard.push(JSON.parse(event.data))
         if (heard.length > texts.length) socket.close(1000)
     }
-    socket.onclose = event => resolve({heard, code: event.code, clean: event.wasClean})
+    socket.onclose = event => resolve({
+        opened, heard, protocol: socket.protocol, code: event.code, clean: event.wasClean,
+    })
 })
 """
 
@@ -73,6 +81,16 @@ def service(bake: Bake, pages: tuple[str, str]) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
+def service_with_users(bake: Bake, pages: tuple[str, str]) -> Iterator[Service]:
+    """A service that allows the first of the pages, and asks for a token."""
+    project = bake(use_websocket=True, jwt="verify")
+    uv(project, "sync")
+    settings = {"JWT_SECRET_KEY": SECRET, "JWT_ISSUER": "tests", "JWT_AUDIENCE": "tests"}
+    with serving(project, BACKEND_CORS_ORIGINS=pages[0], **settings) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium, as the machine has it."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -95,11 +113,27 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-def talk(page: Page, service: Service, path: str, *texts: str) -> dict[str, Any]:
+def talk(
+    page: Page, service: Service, path: str, *texts: str, protocols: Sequence[str] = ()
+) -> dict[str, Any]:
     """Open a WebSocket from a page, send these texts, and return what came of it."""
     address = service.address.replace("http", "ws") + path
-    result: dict[str, Any] = page.evaluate(TALK, [address, list(texts)])
+    result: dict[str, Any] = page.evaluate(TALK, [address, list(protocols), list(texts)])
     return result
+
+
+def token(secret: str = SECRET, *, lifetime: int = 3600) -> str:
+    """Return an access token of "ada"."""
+    now = int(time.time())
+    claims = {
+        "iss": "tests",
+        "aud": "tests",
+        "sub": "ada",
+        "jti": "1",
+        "iat": now,
+        "exp": now + lifetime,
+    }
+    return sign({"alg": "HS256", "typ": "at+jwt"}, claims, secret.encode()).decode()
 
 
 def test_an_allowed_page_talks(page: Page, service: Service, pages: tuple[str, str]) -> None:
@@ -135,12 +169,51 @@ def test_pages_hear_each_other(browser: Browser, service: Service, pages: tuple[
 
 def test_a_foreign_page_is_refused(page: Page, service: Service, pages: tuple[str, str]) -> None:
     page.goto(pages[1])
-    refused = {"heard": [], "code": 1006, "clean": False}
     for path in ("/ws", "/ws/lobby"):
-        assert talk(page, service, path, '{"text": "let me in"}') == refused
+        assert talk(page, service, path, '{"text": "let me in"}') == REFUSED
 
 
 def test_a_page_without_an_origin_is_refused(page: Page, service: Service) -> None:
     page.set_content("<!doctype html>")
     assert page.evaluate("origin") == "null"
     assert talk(page, service, "/ws/lobby")["code"] == 1006
+
+
+def test_a_page_with_a_token_talks_as_its_user(
+    page: Page, service_with_users: Service, pages: tuple[str, str]
+) -> None:
+    page.goto(pages[0])
+    protocols = ["bearer", token()]
+    result = talk(page, service_with_users, "/ws/lobby", '{"text": "hello"}', protocols=protocols)
+    joined, message = result.pop("heard")
+    assert (joined["type"], joined["sender"]) == ("joined", "ada")
+    assert message == {"type": "message", "room": "lobby", "sender": "ada", "text": "hello"}
+    # The one that was chosen of those that were offered: not the token.
+    assert result == {"opened": True, "protocol": "bearer", "code": 1000, "clean": True}
+
+
+@pytest.mark.parametrize(
+    "protocols",
+    [
+        [],
+        ["bearer"],
+        ["bearer", token("another-secret-of-as-many-bytes-as-that")],
+        ["bearer", token(lifetime=-3600)],
+        ["bearer", "nonsense"],
+        ["chat", token()],
+    ],
+    ids=["none", "no token", "wrong secret", "expired", "nonsense", "wrong protocol"],
+)
+@pytest.mark.parametrize("path", ["/ws", "/ws/lobby"])
+def test_a_page_without_a_good_token_is_refused(
+    page: Page, service_with_users: Service, pages: tuple[str, str], path: str, protocols: list[str]
+) -> None:
+    page.goto(pages[0])
+    assert talk(page, service_with_users, path, "let me in", protocols=protocols) == REFUSED
+
+
+def test_a_foreign_page_is_refused_with_a_token_too(
+    page: Page, service_with_users: Service, pages: tuple[str, str]
+) -> None:
+    page.goto(pages[1])
+    assert talk(page, service_with_users, "/ws/lobby", protocols=["bearer", token()]) == REFUSED

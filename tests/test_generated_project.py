@@ -11,17 +11,17 @@ from tests.picks import COMBINATIONS, DEFAULTS, Answers
 from tests.service import Response, Service, serving, uv
 from tests.template import cookiecutter, load_hook, typing
 
-pytestmark = pytest.mark.slow
-
-INSTALLED = ["default", "nothing", "everything"]
+# One of them is installed in the everyday run, too.
+INSTALLED = [
+    pytest.param("default", marks=pytest.mark.xdist_group("default")),
+    pytest.param("nothing", marks=[pytest.mark.slow, pytest.mark.xdist_group("nothing")]),
+    pytest.param("everything", marks=[pytest.mark.slow, pytest.mark.xdist_group("everything")]),
+]
 NAME = """{{ 7 * 7 }} Їжак's "API" 🚀 \\"""
 DESCRIPTION = """''' \\" <b> {% x %} 👩‍💻"""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in INSTALLED],
-)
+@pytest.fixture(scope="module", params=INSTALLED)
 def combination(request: pytest.FixtureRequest) -> str:
     """The name of a combination of answers."""
     return str(request.param)
@@ -89,6 +89,7 @@ def test_none_of_its_packages_may_name_a_project(project: Path) -> None:
     assert {package["name"] for package in packages} - refused == {"my-service"}
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("hostile")
 def test_hostile_text_is_served_as_it_was_typed(tmp_path: Path) -> None:
     answers: Answers = {

@@ -15,6 +15,8 @@ from tests.template import cookiecutter, files_below, typing
 
 # What GitHub fills in itself.
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
+# In the README: what was not picked has to be answered with no.
+REPRODUCTION = re.compile(r"^uvx cookiecutter .*?(?=^```)", re.DOTALL | re.MULTILINE)
 JINJA = re.compile(r"\{\{|\{%|%\}|cookiecutter\.\w")
 
 HOSTILE: Answers = {
@@ -39,7 +41,10 @@ def test_no_jinja_is_left(projects: Projects, combination: str) -> None:
 
 def mentions(project: Path, rows: Iterable[Owned]) -> set[tuple[str, str]]:
     """Return in which files of a project, their names included, which words of the rows are."""
-    said = {path: f"{path}\n{text}".lower() for path, text in texts(project).items()}
+    said = {
+        path: f"{path}\n{REPRODUCTION.sub('', text)}".lower()
+        for path, text in texts(project).items()
+    }
     words = {word for row in rows for word in row.words}
     return {(path, word) for path in said for word in words if word.lower() in said[path]}
 

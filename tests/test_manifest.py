@@ -19,7 +19,7 @@ from tests.template import cookiecutter, files_below, load_hook, template_files
 
 REFUSED: dict[str, tuple[Answers, str]] = {
     "blank name": ({"project_name": " "}, "project_name: it is blank; answer with a name"),
-    "path": ({"project_slug": "../up"}, "project_slug: '../up' cannot name both a directory and"),
+    "no name": ({"project_slug": "up~"}, "project_slug: 'up~' cannot name both a directory and"),
     "device": ({"project_slug": "nul"}, "project_slug: 'nul' is a device on Windows; answer with"),
     "dependency": (
         {"project_name": "FastAPI"},

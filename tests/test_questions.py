@@ -21,6 +21,7 @@ from tests.template import (
 WIRING = frozenset(
     """
     .env.example
+    .github/dependabot.yml
     .github/workflows/ci.yml
     .gitlab-ci.yml
     Dockerfile
@@ -84,6 +85,8 @@ def test_a_prompt_fits_its_kind(question: str) -> None:
         assert line.strip() == line != ""
         assert "\n" not in line
         assert "[" not in line  # Rich takes it for markup, and does not show it
+        # With its number and what may be typed, in a terminal of 80 columns.
+        assert len(line) <= 57 or not isinstance(default, bool)
 
 
 def test_every_prompt_is_shown(tmp_path: Path) -> None:

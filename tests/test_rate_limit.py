@@ -5,15 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
 from tests.conftest import Bake
 from tests.redis_server import RedisServer
-from tests.service import Service, serving, uv
+from tests.service import Service, copied, serving, uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rate_limit")]
 
@@ -124,6 +124,34 @@ def test_without_redis_the_service_does_as_was_chosen(
         log = (project / "uvicorn.log").read_text(encoding="utf-8")
         assert log.count("Redis does not answer") == 2
         assert log.count("Redis answers again") == 2
+
+
+def test_two_processes_share_the_limit_of_logins(
+    bake: Bake, redis: RedisServer, tmp_path: Path
+) -> None:
+    project = bake(use_rate_limit=True, jwt="issue", database="sqlite")
+    uv(project, "sync")
+    settings = {"LOGIN_LIMIT": "5/hour", "LOGIN_LIMIT_ADDRESS": "1000/hour"}
+
+    def log_in(service: Service, name: str) -> int:
+        connection = http.client.HTTPConnection(urlsplit(service.address).netloc, timeout=10)
+        form = urlencode({"username": name, "password": "wrong"})
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/token", form, kind)
+        with closing(connection), connection.getresponse() as response:
+            return response.status
+
+    with ExitStack() as stack:
+        services = [
+            stack.enter_context(serving(each, REDIS_URL=redis.url, **settings))
+            for each in (project, copied(project, tmp_path / "other"))
+        ]
+        tries = [log_in(services[number % 2], "ada") for number in range(7)]
+        assert tries == [401] * 5 + [429] * 2
+        # Without Redis each counts for itself, and still counts.
+        redis.kill()
+        assert [log_in(services[0], "bob") for _ in range(6)] == [401] * 5 + [429]
+        assert log_in(services[1], "bob") == 401
 
 
 def test_only_a_trusted_proxy_says_who_the_client_is(project: Path) -> None:

@@ -31,7 +31,7 @@ LIMIT = 60
 PROBE = """
 import asyncio, gc, os
 from app.middleware.websocket import WebSocketMiddleware
-from app.realtime.hub import Inbox
+from app.realtime.inbox import Inbox
 
 @app.get("/probe")
 async def probe() -> dict[str, int]:

@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
     "fastapi": "fastapi",
     "httpx2": "httpx2",
     "jwt": "pyjwt",
+    "opentelemetry": "fastapi",
     "psycopg": "psycopg[binary]",
     "pwdlib": "pwdlib",
     "pwdlib.hashers.argon2": "pwdlib[argon2]",
@@ -39,6 +40,8 @@ AT_RUN_TIME = {
     "fastapi.Form": "python-multipart",
     "fastapi.WebSocket": "websockets",
 }
+# Compose reads it, and no setting does.
+FOR_COMPOSE = frozenset({"POSTGRES_PASSWORD"})
 # What nothing imports: it is run, or found by what is run.
 PROGRAMS = frozenset({"httptools", "uvicorn", "uvloop"})
 TOOLS = frozenset({"mypy", "pytest", "pytest-cov", "ruff"})
@@ -143,8 +146,8 @@ def wrong_settings(files: Mapping[str, Facts], programs: Programs) -> list[str]:
     settings = programs.settings
     containers = files["compose.yaml"].variables if "compose.yaml" in files else set()
     return [
-        *differences("in .env.example", files[".env.example"].variables, settings),
-        *differences("in README.md", files["README.md"].variables, settings),
+        *differences("in .env.example", files[".env.example"].variables - FOR_COMPOSE, settings),
+        *differences("in README.md", files["README.md"].variables - FOR_COMPOSE, settings),
         *differences("in compose.yaml", containers, containers & settings),
     ]
 

@@ -23,7 +23,9 @@ class Template:
         self.text = (TREE / path).read_bytes().decode("utf-8")
         self.questions: tuple[str, ...] = ()
         if not is_copied(path):
+            self._whole = environment.from_string(self.text)
             parsed = environment.parse(self.text)
+            drop_answers(parsed)
             self.questions = tuple(sorted(asked_by(parsed)))
             self._template = environment.from_string(parsed)
         self._texts: dict[tuple[Answer, ...], str] = {}
@@ -39,6 +41,25 @@ class Template:
             known = dict(zip(self.questions, key, strict=True))
             text = self._texts[key] = self._template.render(cookiecutter=known)
         return text
+
+    def render_whole(self, answers: Answers) -> str:
+        """Return what the file says after these answers, them included."""
+        return self._whole.render(cookiecutter=answers) if self.questions else self.text
+
+
+def drop_answers(parsed: nodes.Template) -> None:
+    """Remove a loop over all answers: there would be as many texts as there are combinations."""
+    containers: list[nodes.Template | nodes.If] = [parsed, *parsed.find_all(nodes.If)]
+    for node in containers:
+        node.body = [each for each in node.body if not repeats_answers(each)]
+
+
+def repeats_answers(node: nodes.Node) -> bool:
+    """Whether a part of a template looks answers up by names that are in a variable."""
+    looked_up = (found.node for found in node.find_all(nodes.Getitem))
+    return isinstance(node, nodes.For) and any(
+        isinstance(each, nodes.Name) and each.name == "cookiecutter" for each in looked_up
+    )
 
 
 def asked_by(parsed: nodes.Template) -> set[str]:
@@ -69,23 +90,24 @@ def problems(answers: Answers) -> list[str]:
 
 
 def render(answers: Answers) -> Texts:
-    """Return the project that Cookiecutter generates after these answers, but for `.env`."""
+    """Return the project that is generated after these answers, but for `.env` and the answers."""
+    return {template.path: template.render(answers) for template in unpruned(answers)}
+
+
+def unpruned(answers: Answers) -> list[Template]:
+    """Return the files that are in a project after these answers."""
     pruned = {
         path
         for picked, paths in hook("post_gen_project").manifest(answers)
         for path in paths
         if not picked
     }
-    return {
-        template.path: template.render(answers)
-        for template in templates()
-        if template.path not in pruned
-    }
+    return [template for template in templates() if template.path not in pruned]
 
 
 def difference(answers: Answers, project: Path) -> set[str]:
     """Return the files in which a project on disk is not the one in memory, but for `.env`."""
-    texts = render(answers)
+    texts = {template.path: template.render_whole(answers) for template in unpruned(answers)}
     written = {path: (project / path).read_bytes() for path in files_below(project) - {".env"}}
     return {
         path

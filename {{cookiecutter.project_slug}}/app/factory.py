@@ -23,6 +23,10 @@ from app.core import (
     # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
     redis,
     # {% endif %}
+    # {% if cookiecutter.use_rate_limit and cookiecutter.jwt == "issue" %}
+    redis_windows,
+    # {% endif %}
+    telemetry,
 )
 from app.core.config import Settings, get_settings
 
@@ -110,6 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
+        telemetry=telemetry.configure(settings),
     )
     app.state.settings = settings
     app.state.checks = {}
@@ -124,9 +129,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     realtime.watch(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
     app.router.default = errors.not_found
-    api.include(app, settings)
+    api.include_routers(app, settings)
     # {% if cookiecutter.jwt == "issue" %}
-    accounts.serve(app, settings)
+    accounts.serve(
+        app,
+        settings,
+        # {% if cookiecutter.use_rate_limit %}
+        redis_windows.create_windows(client),
+        # {% endif %}
+    )
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)

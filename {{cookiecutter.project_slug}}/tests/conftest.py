@@ -51,7 +51,7 @@ ENVIRONMENT = {
     # {% if cookiecutter.use_api_key %}
     "API_KEYS": HEADERS["X-API-Key"],
     # {% endif %}
-    # {% if cookiecutter.database == "postgresql" %}    "DATABASE_URL": "postgresql://postgres@127.0.0.1/nowhere",
+    # {% if cookiecutter.database == "postgresql" %}    "DATABASE_URL": "postgresql://app@127.0.0.1/nowhere",
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
     "JWT_SECRET_KEY": "secret-of-the-tests-with-32-bytes",
@@ -129,6 +129,17 @@ def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
             monkeypatch.setenv(name, value)
 
     return set_variables
+
+
+@pytest.fixture
+def safe() -> dict[str, str]:
+    """What a service in production has besides."""
+    return {
+        "DEBUG": "false",
+        # {% if cookiecutter.background_tasks == "taskiq" %}
+        "REDIS_URL": "redis://127.0.0.1:6379/0",
+        # {% endif %}
+    }
 
 
 @pytest.fixture

@@ -27,18 +27,20 @@ from app.api.routes import (
     # {% endif %}
 )
 
-# {%- if cookiecutter.jwt != "none" and cookiecutter.database != "none" +%}
+# {%- if cookiecutter.jwt != "none" and (cookiecutter.database != "none" or cookiecutter.use_websocket) +%}
 from app.auth.dependencies import requires_user
 
 # {%- endif +%}
 from app.core.settings import CoreSettings
 
 
-def include(app: FastAPI, settings: CoreSettings) -> None:
-    """Include all routes in `app`. Those of your own go behind `settings.api_prefix`."""
+def include_routers(app: FastAPI, settings: CoreSettings) -> None:
+    """Add all routes. Those of your own go behind `API_PREFIX`.
+
+    Each straight to the application: in a router within a router, FastAPI looks for a route twice.
+    """
     app.include_router(root.router)
     app.include_router(health.router)
-    # Each on its own: for a router of routers, FastAPI would build every route several times over.
     # {% if cookiecutter.database != "none" %}
     app.include_router(
         items.router,
@@ -60,5 +62,11 @@ def include(app: FastAPI, settings: CoreSettings) -> None:
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
-    app.include_router(ws.router, prefix=settings.api_prefix)
+    app.include_router(
+        ws.router,
+        prefix=settings.api_prefix,
+        # {% if cookiecutter.jwt != "none" %}
+        dependencies=[requires_user],
+        # {% endif %}
+    )
     # {% endif %}

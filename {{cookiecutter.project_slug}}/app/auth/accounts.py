@@ -5,17 +5,18 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 
 from app.auth.issue import JWTSettings
-from app.auth.login_limit import Limit, LoginLimit, MemoryWindows, Windows
+from app.auth.login_limit import LoginLimit
 from app.auth.passwords import Passwords
+from app.core.windows import Limit, Windows
 
 
 def serve(app: FastAPI, settings: JWTSettings, windows: Windows | None = None) -> None:
     """Let `app` have users. `windows`: where their tries are counted, else in memory."""
     app.state.passwords = Passwords(settings)
     app.state.login_limit = LoginLimit(
-        windows or MemoryWindows(),
         by_name=Limit.parse(settings.login_limit),
         by_address=Limit.parse(settings.login_limit_address),
+        windows=windows,
     )
     _document(app, f"{settings.api_prefix}/token")
 

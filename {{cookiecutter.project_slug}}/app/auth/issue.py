@@ -7,9 +7,9 @@ from uuid import uuid4
 import jwt
 from pydantic import Field, SecretStr, field_validator
 
-from app.auth.login_limit import Limit
 from app.auth.models import Account
 from app.auth.tokens import REMEDY, SecretKeys, TokenSettings, Verifier, key_id
+from app.core.windows import Limit
 
 ALGORITHM = "HS256"
 TYPE = "at+jwt"

@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 from base64 import urlsafe_b64decode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -74,6 +74,12 @@ class TokenSettings(CoreSettings):
         if not value:
             raise ValueError("name this service, as in the aud of tokens: https://api.example.com")
         return value
+
+    def risks(self) -> Iterator[str]:
+        for name in ("jwt_issuer", "jwt_audience"):
+            if "//localhost" in getattr(self, name):
+                yield f"{name.upper()}: is that of development: name the one of production"
+        yield from super().risks()
 
 
 class InvalidToken(Exception):

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.settings import CoreSettings, describe
+from app.core.telemetry import TelemetrySettings
 
 # {%- if cookiecutter.database != "none" +%}
 from app.db import DatabaseSettings
@@ -80,6 +81,7 @@ class Settings(
     broker.TaskSettings,
     # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.TaskSettings,
     # {% endif %}
+    TelemetrySettings,
     # {% if cookiecutter.use_trusted_host %}
     trusted_host.TrustedHostSettings,
     # {% endif %}

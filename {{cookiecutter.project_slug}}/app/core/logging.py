@@ -6,15 +6,19 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from types import MappingProxyType
+
+from opentelemetry.trace import format_trace_id, get_current_span
 
 from app.core.settings import CoreSettings
 
 context: ContextVar[Mapping[str, str]] = ContextVar("context", default=MappingProxyType({}))
 """Fields that every record of the current task carries. Set a new mapping; do not change one."""
 
-# `color_message` is uvicorn's: its message once more, with escape codes.
-_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
+_STANDARD = len(vars(logging.makeLogRecord({})))
+# What formatters add; `color_message` is uvicorn's: its message once more, with escape codes.
+_ADDED = {"message", "asctime", "color_message"}
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -22,13 +26,24 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
 _encode = json.JSONEncoder(default=str).encode
 
 
+def trace() -> dict[str, str]:
+    """Return the `trace_id` of the current request, if it is traced."""
+    span = get_current_span().get_span_context()
+    return {"trace_id": format_trace_id(span.trace_id)} if span.is_valid else {}
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    return {**context.get(), **extra}
+    # What is added to a record comes after what it is made with.
+    extra = islice(vars(record).items(), _STANDARD, None)
+    added = {key: value for key, value in extra if key not in _ADDED}
+    return {**context.get(), **trace(), **added}
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the context, `extra`, the exception."""
+    """One JSON object a line: time, level, logger, message, the context, `extra`, the exception.
+
+    A record of a request that is traced has its `trace_id`, too.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

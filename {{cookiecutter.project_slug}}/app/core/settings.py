@@ -55,6 +55,14 @@ class CoreSettings(BaseModel):
             raise ValueError("must start with a slash and not end with one, such as /api/v1")
         return value
 
+    def risks(self) -> Iterator[str]:
+        """Yield one line for each setting that is allowed, and unsafe in production all the same.
+
+        The settings of a pick yield theirs, and then those of `super()`.
+        """
+        if self.debug:
+            yield "DEBUG: shows the texts of exceptions to clients: set it to false"
+
 
 def describe(error: ValidationError) -> Iterator[str]:
     """Yield one line for each setting that is wrong: its variable and what to do, never its value."""

@@ -1,5 +1,7 @@
 """PostgreSQL, through psycopg 3."""
 
+from collections.abc import Iterator
+
 from psycopg.pq import TransactionStatus
 from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import Connection, event, make_url
@@ -19,7 +21,7 @@ class DatabaseSettings(PoolSettings):
     `DATABASE_STATEMENT_TIMEOUT` (30): seconds until the server gives a statement up; 0 = never.
     """
 
-    database_url: SecretStr
+    database_url: SecretStr = Field(default=SecretStr(""), validate_default=True)
     database_statement_timeout: float = Field(default=30, ge=0)
 
     @field_validator("database_url")
@@ -32,6 +34,11 @@ class DatabaseSettings(PoolSettings):
         if url.drivername not in ("postgres", "postgresql", DRIVER):
             raise ValueError("must begin with postgresql://")
         return SecretStr(url.set(drivername=DRIVER).render_as_string(hide_password=False))
+
+    def risks(self) -> Iterator[str]:
+        if make_url(self.database_url.get_secret_value()).username == "postgres":
+            yield "DATABASE_URL: connects as the superuser: make a role for this service"
+        yield from super().risks()
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:

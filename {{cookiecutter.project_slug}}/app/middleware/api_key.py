@@ -1,7 +1,7 @@
 """Every path but the public ones asks for an API key."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, READINESS, route_path
 from app.core.settings import PLACEHOLDER, CoreSettings, SecretList, StringList
+
+MINIMUM_LENGTH = 16
 
 PUBLIC_PATHS = ["/", "/docs", "/redoc", "/openapi.json", LIVENESS, READINESS]
 
@@ -44,6 +46,13 @@ class APIKeySettings(CoreSettings):
         if not all(value.isascii() and value.isprintable() and value.strip() for value in values):
             raise ValueError(f"a header carries printable ASCII only; {remedy}")
         return keys
+
+    def risks(self) -> Iterator[str]:
+        if not self.api_key_enabled:
+            yield "API_KEY_ENABLED: nobody is asked for a key: set it to true"
+        if any(len(key) < MINIMUM_LENGTH for key in self.api_keys):
+            yield f"API_KEYS: can be guessed: use {MINIMUM_LENGTH} random characters or more"
+        yield from super().risks()
 
 
 class APIKeyMiddleware:

@@ -123,6 +123,8 @@ def layer(settings: JWTSettings, *, ignored_paths: Collection[str] = ()) -> Midd
 
 def _find_token(scope: Scope) -> bytes | None:
     values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not values and "subprotocols" not in scope:
+        return None
     if len(values) > 1:
         raise InvalidToken("several Authorization headers")
     tokens = []

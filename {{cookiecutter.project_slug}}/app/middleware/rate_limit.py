@@ -12,10 +12,13 @@ from app.core.addresses import client_network
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, READINESS, route_path
 from app.core.redis import RedisSettings
+from app.core.redis_windows import create_windows
 from app.core.settings import StringList
-from app.core.windows import Limit, MemoryWindows, RedisWindows, Window, Windows
+from app.core.windows import Limit, Window, Windows
 
 RESPONSE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+
+_HEADERS = tuple(name.lower().encode() for name in RESPONSE_HEADERS)
 
 STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
@@ -116,17 +119,14 @@ def layer(settings: RateLimitSettings, redis: Redis | None) -> Middleware:
         limit=Limit.parse(settings.rate_limit),
         path_limits={path: Limit.parse(limit) for path, _, limit in rules},
         exempt_paths=[LIVENESS, READINESS],
-        windows=RedisWindows(redis) if redis else MemoryWindows(),
+        windows=create_windows(redis),
         is_required=settings.rate_limit_on_store_error == "refuse",
     )
 
 
 def _with_headers(send: Send, limit: Limit, window: Window) -> Send:
     values = (limit.amount, window.remaining, window.reset)
-    headers = [
-        (name.lower().encode(), b"%d" % value)
-        for name, value in zip(RESPONSE_HEADERS, values, strict=True)
-    ]
+    headers = [(name, b"%d" % value) for name, value in zip(_HEADERS, values, strict=True)]
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] in STARTS:

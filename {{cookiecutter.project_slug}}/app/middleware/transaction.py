@@ -63,14 +63,15 @@ class TransactionMiddleware:
         failure: Exception | None = None
         answered = False
         writes_after: list[str] = []
-        options_after = immutabledict({"on_write": writes_after.append})
+        # Not the scope: it holds what holds this function, and a cycle is garbage of each request.
+        app: Any = scope.get("app")
+        method = scope["method"]
 
         def open_session() -> AsyncSession:
             nonlocal session
-            options = {"safe_method": scope["method"] in SAFE_METHODS}
-            session = scope["app"].state.sessions(execution_options=options)
+            session = app.state.sessions(execution_options={"safe_method": method in SAFE_METHODS})
             if answered:
-                session.sync_session.execution_options = options_after
+                _watch_writes(session, writes_after)
             return session
 
         async def send_after_commit(message: Message) -> None:
@@ -85,7 +86,7 @@ class TransactionMiddleware:
                     except Exception as exc:
                         failure = exc
                         raise
-                    session.sync_session.execution_options = options_after
+                    _watch_writes(session, writes_after)
                 answered = True
             await send(message)
 
@@ -119,6 +120,10 @@ async def _end(session: AsyncSession, status: int) -> None:
         await session.commit()
     else:
         await session.rollback()
+
+
+def _watch_writes(session: AsyncSession, writes: list[str]) -> None:
+    session.sync_session.execution_options = immutabledict({"on_write": writes.append})
 
 
 async def _close(session: AsyncSession) -> None:

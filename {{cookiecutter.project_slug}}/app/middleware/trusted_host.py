@@ -1,7 +1,7 @@
 """The Host header must name this service."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from pydantic import Field, ValidationInfo, field_validator
 from starlette.middleware import Middleware
@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, route_path
 from app.core.settings import CoreSettings, StringList
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _parse_host = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?").fullmatch
 _is_pattern = re.compile(r"\*|(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.IGNORECASE).fullmatch
@@ -31,6 +33,13 @@ class TrustedHostSettings(CoreSettings):
         if not all(_is_pattern(host) for host in hosts):
             raise ValueError("a host has no scheme, port or path: api.example.com, *.example.com")
         return hosts
+
+    def risks(self) -> Iterator[str]:
+        if "*" in self.allowed_hosts:
+            yield "ALLOWED_HOSTS: any host passes: name those of this service in place of *"
+        elif self.allowed_hosts and LOCAL_HOSTS.issuperset(self.allowed_hosts):
+            yield "ALLOWED_HOSTS: only this machine can call: name the hosts of this service"
+        yield from super().risks()
 
 
 class TrustedHostMiddleware:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import math
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import anyio
 from pydantic import Field, field_validator
@@ -19,6 +20,8 @@ from app.core.settings import StringList
 
 # A rate is an average over so many seconds: a network that stalls delivers all at once afterwards.
 RATE_WINDOW = 10
+# How long the application may take to accept or refuse a handshake, in seconds.
+HANDSHAKE_TIMEOUT = 30
 # How long a socket may take to read that it is closed, in seconds.
 CLOSE_TIMEOUT = 5
 
@@ -52,6 +55,11 @@ class WebSocketSettings(RedisSettings):
             raise ValueError("an origin is a scheme and a host without a path: https://example.com")
         return origins
 
+    def risks(self) -> Iterator[str]:
+        if "*" in self.websocket_origins:
+            yield "WEBSOCKET_ORIGINS: any page may connect as its visitor: name the origins"
+        yield from super().risks()
+
 
 class WebSocketMiddleware:
     """Refuse handshakes from foreign pages and beyond the limits; close sockets that send too much.
@@ -79,7 +87,7 @@ class WebSocketMiddleware:
         self.max_connections_per_client = max_connections_per_client
         self.max_message_size = max_message_size
         self.interval = 1 / message_rate
-        self.idle_timeout = idle_timeout or float("inf")
+        self.idle_timeout = idle_timeout or math.inf
         self.connections = 0
         self.clients: Counter[str] = Counter()
 
@@ -124,7 +132,7 @@ class WebSocketMiddleware:
     async def guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         clock = asyncio.get_running_loop().time
         active = due = clock()
-        closed = False
+        answered = closed = False
 
         async def close(code: int, reason: str) -> Message:
             nonlocal closed
@@ -138,10 +146,12 @@ class WebSocketMiddleware:
             nonlocal active, due
             message: Message | None = None
             while message is None:
-                # What is sent meanwhile puts the end off.
-                with anyio.move_on_after(active + self.idle_timeout - clock()):
+                # What is sent meanwhile puts the end off. Until the handshake is answered it is
+                # the application that takes its time.
+                idle_timeout = self.idle_timeout if answered else math.inf
+                with anyio.move_on_after(active + idle_timeout - clock()):
                     message = await receive()
-                if message is None and clock() >= active + self.idle_timeout:
+                if message is None and clock() >= active + idle_timeout:
                     return await close(1000, "Idle for too long")
             if message["type"] == "websocket.receive":
                 active = clock()
@@ -154,9 +164,12 @@ class WebSocketMiddleware:
             return message
 
         async def send_while_open(message: Message) -> None:
-            nonlocal active
+            nonlocal active, answered
             if closed:
                 raise OSError("closed by a limit")
+            if not answered:
+                answered = True
+                handshake.deadline = math.inf
             try:
                 await send(message)
             except RuntimeError as error:
@@ -165,7 +178,17 @@ class WebSocketMiddleware:
                 raise OSError("closed by the server") from error
             active = clock()
 
-        await self.app(scope, receive_with_limits, send_while_open)
+        try:
+            with anyio.move_on_after(HANDSHAKE_TIMEOUT) as handshake:
+                await self.app(scope, receive_with_limits, send_while_open)
+        except Exception:
+            # Of the servers some would answer in their own way, some not at all.
+            if not answered:
+                await error_response(500, "Internal server error")(scope, receive, send)
+            raise
+        if handshake.cancelled_caught:
+            response = error_response(503, "Try again later", headers={"Retry-After": "5"})
+            await response(scope, receive, send)
 
 
 def layer(settings: WebSocketSettings, *, default_origins: Collection[str] = ()) -> Middleware:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.realtime.hub import Hub
 
@@ -25,12 +25,11 @@ async def member(hub: Hub, room: str, websocket: WebSocket) -> AsyncIterator[Non
 
     async def send_all() -> None:
         with suppress(WebSocketDisconnect):
-            while True:
-                await websocket.send_text(await inbox.get())
+            await inbox.send_rest()
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
-        with hub.join(room, on_overflow=tasks.cancel_scope.cancel) as inbox:
+        with hub.join(room, websocket.send_text, tasks.cancel_scope.cancel) as inbox:
             tasks.start_soon(send_all)
             try:
                 yield
@@ -42,6 +41,6 @@ async def member(hub: Hub, room: str, websocket: WebSocket) -> AsyncIterator[Non
             tasks.cancel_scope.cancel()
     if error:
         raise error
-    if inbox.overflowed:
+    if inbox.overflowed and websocket.application_state is WebSocketState.CONNECTED:
         with suppress(WebSocketDisconnect), anyio.move_on_after(CLOSE_TIMEOUT):
             await websocket.close(TRY_AGAIN_LATER, "Too slow")

@@ -1,7 +1,7 @@
 """Tasks that workers run, and that are not lost: on Redis, or embedded without one."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, ParamSpec
@@ -46,6 +46,11 @@ class TaskSettings(RedisSettings):
     task_timeout: float = Field(default=300, gt=0)
     task_result_ttl: int = Field(default=86400, ge=1)
     task_shutdown_timeout: float = Field(default=20, ge=0)
+
+    def risks(self) -> Iterator[str]:
+        if not self.redis_url:
+            yield "REDIS_URL: tasks are lost with the process: set it, and start workers"
+        yield from super().risks()
 
 
 def create_broker(settings: TaskSettings) -> AsyncBroker:

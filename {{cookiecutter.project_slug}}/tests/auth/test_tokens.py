@@ -259,3 +259,10 @@ def test_the_placeholder_is_a_secret_that_nobody_knows_while_debug_is_on() -> No
             debug=True,
             jwt_secret_key="change-me",
         )
+
+
+def test_names_of_development_are_a_risk() -> None:
+    names = {"jwt_issuer": "http://localhost:8000", "jwt_audience": "https://api.example.com"}
+    assert list(TokenSettings(**names).risks()) == [
+        "JWT_ISSUER: is that of development: name the one of production"
+    ]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 
 from app.core.config import Settings
 from app.core.logging import JSONFormatter, TextFormatter, configure_logging, context
@@ -48,6 +49,14 @@ def test_a_line_has_all_there_is_to_know(formatter: logging.Formatter) -> None:
         assert entry.pop("time").endswith("+00:00")
         text = {"level": "INFO", "logger": "tests", "message": "a is 1", "task": "1"}
         assert entry == {**text, "count": 2}
+
+
+def test_a_line_names_the_trace_that_it_belongs_to() -> None:
+    span = NonRecordingSpan(SpanContext(trace_id=0xA, span_id=1, is_remote=False))
+    with use_span(span):
+        traced = json.loads(JSONFormatter().format(record("a")))
+    assert traced["trace_id"] == f"{0xA:032x}"
+    assert "trace_id" not in json.loads(JSONFormatter().format(record("a")))
 
 
 def test_a_value_that_json_does_not_know_is_text() -> None:

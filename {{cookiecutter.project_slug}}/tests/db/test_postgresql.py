@@ -35,6 +35,13 @@ def test_other_urls_are_refused(url: str, remedy: str) -> None:
         settings(url)
 
 
+def test_a_missing_url_says_what_one_looks_like() -> None:
+    with pytest.raises(
+        ValidationError, match="must be a URL: postgresql://user:password@host/name"
+    ):
+        DatabaseSettings()
+
+
 @pytest.mark.parametrize(
     ("url", "timeout", "options"),
     [
@@ -86,3 +93,15 @@ def test_commit_of_an_aborted_transaction_is_an_error(status: Any) -> None:
             postgresql._refuse_aborted(connection)
     else:
         postgresql._refuse_aborted(connection)
+
+
+@pytest.mark.parametrize(
+    ("user", "risks"),
+    [
+        ("app", []),
+        ("postgres", ["DATABASE_URL: connects as the superuser: make a role for this service"]),
+    ],
+)
+def test_the_superuser_is_a_risk(user: str, risks: list[str]) -> None:
+    settings = DatabaseSettings(database_url=SecretStr(f"postgresql://{user}@127.0.0.1/app"))
+    assert list(settings.risks()) == risks

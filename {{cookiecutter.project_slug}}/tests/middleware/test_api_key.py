@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from app.core.config import Settings
 from app.core.settings import describe
-from app.middleware.api_key import APIKeyMiddleware
+from app.middleware.api_key import APIKeyMiddleware, APIKeySettings
 
 LAYER = APIKeyMiddleware(
     PlainTextResponse("served"),
@@ -208,3 +208,16 @@ def test_missing_and_unusable_keys_are_refused_and_not_printed(
     (line,) = describe(refusal.value)
     assert line.startswith(f"API_KEYS: {message}; make one with python -c")
     assert "hunter2" not in line + str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "keys", "risks"),
+    [
+        (True, "a" * 16, []),
+        (True, "a" * 15, ["API_KEYS: can be guessed: use 16 random characters or more"]),
+        (False, "", ["API_KEY_ENABLED: nobody is asked for a key: set it to true"]),
+    ],
+)
+def test_keys_that_keep_nobody_out_are_a_risk(enabled: bool, keys: str, risks: list[str]) -> None:
+    settings = APIKeySettings.model_validate({"api_key_enabled": enabled, "api_keys": keys})
+    assert list(settings.risks()) == risks

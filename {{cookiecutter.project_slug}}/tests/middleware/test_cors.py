@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from app.core.config import Settings
 from app.core.settings import describe
+from app.middleware.cors import CORSSettings
 
 ORIGIN = "https://app.example.com"
 OTHER_ORIGINS = """
@@ -95,3 +96,19 @@ def test_an_origin_that_is_unsafe_or_never_matches_is_refused(
         make_settings(backend_cors_origins=origins.split(","))
     (line,) = describe(refusal.value)
     assert line.startswith(f"BACKEND_CORS_ORIGINS: {message}")
+
+
+@pytest.mark.parametrize(
+    ("origins", "risks"),
+    [
+        (["https://app.example.com"], []),
+        (["*"], ["BACKEND_CORS_ORIGINS: any page may call: name the origins in place of *"]),
+        (
+            ["http://localhost:3000"],
+            ["BACKEND_CORS_ORIGINS: has localhost, of development: name the origins of pages"],
+        ),
+    ],
+)
+def test_pages_of_anybody_are_a_risk(origins: list[str], risks: list[str]) -> None:
+    settings = CORSSettings(backend_cors_origins=origins, cors_allow_credentials=False)
+    assert list(settings.risks()) == risks

@@ -14,8 +14,9 @@ from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
 from app.core.config import Settings
+from app.core.redis_windows import RedisWindows
 from app.core.settings import describe
-from app.core.windows import Limit, MemoryWindows, RedisWindows, Windows
+from app.core.windows import Limit, MemoryWindows, Windows
 from app.middleware.rate_limit import RESPONSE_HEADERS, RateLimitMiddleware, layer
 
 ERROR = {"code": 429, "message": "Too many requests", "type": "too_many_requests"}

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from app.core.config import Settings
 from app.core.settings import describe
-from app.middleware.trusted_host import TrustedHostMiddleware
+from app.middleware.trusted_host import TrustedHostMiddleware, TrustedHostSettings
 
 LAYER = TrustedHostMiddleware(
     PlainTextResponse("served"),
@@ -105,3 +105,20 @@ def test_the_hosts_are_required(environ: Callable[..., None]) -> None:
         Settings()
     (line,) = describe(refusal.value)
     assert line.startswith("ALLOWED_HOSTS: name the hosts")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "risks"),
+    [
+        (["api.example.com", "localhost"], []),
+        (["*"], ["ALLOWED_HOSTS: any host passes: name those of this service in place of *"]),
+        (
+            ["localhost", "127.0.0.1"],
+            ["ALLOWED_HOSTS: only this machine can call: name the hosts of this service"],
+        ),
+    ],
+)
+def test_hosts_that_are_not_those_of_a_service_are_a_risk(
+    hosts: list[str], risks: list[str]
+) -> None:
+    assert list(TrustedHostSettings(allowed_hosts=hosts).risks()) == risks

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -18,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app.core.config import Settings
 from app.core.settings import describe
 from app.middleware import websocket as module
-from app.middleware.websocket import WebSocketMiddleware, layer
+from app.middleware.websocket import WebSocketMiddleware, WebSocketSettings, layer
 
 MakeGuarded = Callable[..., TestClient]
 
@@ -286,6 +287,7 @@ async def test_what_is_sent_puts_the_end_off(monkeypatch: pytest.MonkeyPatch) ->
             await asyncio.sleep(0)
 
     async def talk(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
         received = asyncio.ensure_future(receive())
         for _ in range(5):
             await pass_time(59)
@@ -298,6 +300,76 @@ async def test_what_is_sent_puts_the_end_off(monkeypatch: pytest.MonkeyPatch) ->
 
     await guarded(talk, idle_timeout=60)(SCOPE, *peer.ends)
     assert peer.sent[-1]["code"] == 1000
+
+
+@pytest.mark.anyio
+async def test_a_slow_handshake_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, peer = 0.0, Peer()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+
+    async def accept_late(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal now
+        now += 10
+        assert (await receive())["type"] == "websocket.connect"
+        now += 10
+        await send({"type": "websocket.accept"})
+        assert (await receive())["type"] == "websocket.receive"
+        now += 1
+        assert (await receive())["type"] == "websocket.disconnect"
+
+    peer.incoming.put_nowait({"type": "websocket.connect"})
+    peer.incoming.put_nowait({"type": "websocket.receive", "text": ""})
+    await guarded(accept_late, idle_timeout=1)(SCOPE, *peer.ends)
+    assert [message["type"] for message in peer.sent] == ["websocket.accept", "websocket.close"]
+
+
+@pytest.mark.anyio
+async def test_a_handshake_does_not_hang_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HANDSHAKE_TIMEOUT", 0.01)
+
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    guard, peer = guarded(hang), Peer()
+    async with asyncio.timeout(10):
+        await guard(SCOPE, *peer.ends)
+    assert [message.get("status") for message in peer.sent] == [503, None]
+    assert guard.connections == 0
+
+
+@pytest.mark.anyio
+async def test_what_follows_the_handshake_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HANDSHAKE_TIMEOUT", 0.01)
+    peer = Peer()
+
+    async def take_time(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(0.05)
+        await send({"type": "websocket.send", "text": "done"})
+
+    await guarded(take_time)(SCOPE, *peer.ends)
+    assert peer.sent[-1] == {"type": "websocket.send", "text": "done"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_accepted", [False, True])
+async def test_an_error_before_the_handshake_is_answered(is_accepted: bool) -> None:
+    peer = Peer()
+
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        if is_accepted:
+            await send({"type": "websocket.accept"})
+        raise ValueError("a secret")
+
+    with pytest.raises(ValueError):
+        await guarded(fail)(SCOPE, *peer.ends)
+    if is_accepted:
+        assert [message["type"] for message in peer.sent] == ["websocket.accept"]
+    else:
+        start, body = peer.sent
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 500)
+        error = {"code": 500, "message": "Internal server error", "type": "server_error"}
+        assert json.loads(body["body"])["error"] == error
 
 
 @pytest.mark.anyio
@@ -393,3 +465,14 @@ def test_the_service_is_guarded(make_client: Callable[..., TestClient]) -> None:
         session.send_text("hello")
         assert session.receive_text() == "Message received: hello"
     assert refusal(client, origin="http://testserver").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("origins", "risks"),
+    [
+        (["https://app.example.com"], []),
+        (["*"], ["WEBSOCKET_ORIGINS: any page may connect as its visitor: name the origins"]),
+    ],
+)
+def test_pages_of_anybody_are_a_risk(origins: list[str], risks: list[str]) -> None:
+    assert list(WebSocketSettings(websocket_origins=origins).risks()) == risks

@@ -121,6 +121,16 @@ async def test_a_slow_reader_is_closed_and_holds_nobody_up(hub: MemoryHub) -> No
     assert slow.sent[1:] == [{"type": "websocket.close", "code": 1013, "reason": "Too slow"}]
 
 
+async def test_who_is_gone_by_then_is_not_closed(hub: MemoryHub) -> None:
+    socket = Socket()
+    async with asyncio.timeout(10), member(hub, "a", await socket.accept()):
+        socket.error = OSError()
+        for number in range(100):
+            await hub.publish("a", str(number))
+        await forever()
+    assert len(socket.sent) == 1
+
+
 async def test_who_does_not_even_read_the_close_is_left(
     hub: MemoryHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

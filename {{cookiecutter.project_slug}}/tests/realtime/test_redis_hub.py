@@ -1,8 +1,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from secrets import token_hex
 from typing import Any
 
@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError
 
 from app.realtime import redis_hub as module
-from app.realtime.hub import Hub, Inbox, Unavailable
+from app.realtime.hub import Hub, Unavailable
 from app.realtime.redis_hub import RedisHub
 
 pytestmark = pytest.mark.anyio
@@ -50,9 +50,26 @@ async def eventually(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def read(inbox: Inbox, count: int) -> list[str]:
+class Member:
+    """Somebody in a room."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def send(self, text: str) -> None:
+        self.heard.put_nowait(text)
+
+
+@contextmanager
+def joined(hub: Hub, room: str) -> Iterator[Member]:
+    member = Member()
+    with hub.join(room, member.send, pytest.fail):
+        yield member
+
+
+async def read(member: Member, count: int) -> list[str]:
     async with asyncio.timeout(10):
-        return [await inbox.get() for _ in range(count)]
+        return [await member.heard.get() for _ in range(count)]
 
 
 class FailingRedis(FakeAsyncRedis):
@@ -99,9 +116,9 @@ async def test_one_order_for_everyone_in_every_process(server: FakeServer) -> No
         running(FakeAsyncRedis(server=server)) as two,
     ):
         with (
-            one.join("a", pytest.fail) as first,
-            two.join("a", pytest.fail) as second,
-            two.join("b", pytest.fail) as other,
+            joined(one, "a") as first,
+            joined(two, "a") as second,
+            joined(two, "b") as other,
         ):
 
             async def talk(hub: Hub, name: str) -> None:
@@ -123,7 +140,7 @@ async def test_one_order_for_everyone_in_every_process(server: FakeServer) -> No
 async def test_what_waits_goes_out_at_once(server: FakeServer) -> None:
     redis = FailingRedis(server=server)
     async with running(redis, queue_size=1000) as hub:
-        with hub.join("a", pytest.fail) as inbox:
+        with joined(hub, "a") as inbox:
             await asyncio.gather(*(hub.publish("a", str(number)) for number in range(250)))
             assert await read(inbox, 250) == [str(number) for number in range(250)]
 
@@ -131,7 +148,7 @@ async def test_what_waits_goes_out_at_once(server: FakeServer) -> None:
 async def test_another_channel_is_another_service(server: FakeServer) -> None:
     one, two = FakeAsyncRedis(server=server), FakeAsyncRedis(server=server)
     async with running(one) as here, running(two, channel="other") as there:
-        with here.join("a", pytest.fail) as first, there.join("a", pytest.fail) as second:
+        with joined(here, "a") as first, joined(there, "a") as second:
             await there.publish("a", "there")
             assert await read(second, 1) == ["there"]
             await here.publish("a", "here")
@@ -144,7 +161,7 @@ async def test_an_outage_ends_by_itself(
     caplog.set_level(logging.INFO, "app.realtime.redis_hub")
     one, two = FailingRedis(server=server), FailingRedis(server=server)
     async with running(one) as here, running(two) as there:
-        with here.join("a", pytest.fail) as first, there.join("a", pytest.fail) as second:
+        with joined(here, "a") as first, joined(there, "a") as second:
             await here.publish("a", "before")
             assert await read(first, 1) == await read(second, 1) == ["before"]
 
@@ -210,7 +227,7 @@ async def test_it_starts_without_redis(
 async def test_who_publishes_is_told_of_a_failure(server: FakeServer, error: Exception) -> None:
     redis = FailingRedis(server=server)
     async with running(redis) as hub, running(FakeAsyncRedis(server=server)) as other:
-        with other.join("a", pytest.fail) as inbox:
+        with joined(other, "a") as inbox:
             await hub.publish("a", "before")
             redis.error = error
             with pytest.raises(Unavailable):
@@ -231,7 +248,7 @@ async def test_who_gave_up_does_not_harm_the_others(server: FakeServer) -> None:
             given_up.cancel()
             await asyncio.wait([given_up])
         redis.error = None
-        with hub.join("a", pytest.fail) as inbox:
+        with joined(hub, "a") as inbox:
             await hub.publish("a", "next")
             assert (await read(inbox, 1)) in (["given up"], ["next"])
 
@@ -239,7 +256,7 @@ async def test_who_gave_up_does_not_harm_the_others(server: FakeServer) -> None:
 async def test_what_comes_twice_is_delivered_once(server: FakeServer) -> None:
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with hub.join("a", pytest.fail) as inbox:
+        with joined(hub, "a") as inbox:
             # As a client does that lost its connection before it had the answer.
             for first, texts in ((7, "ab"), (7, "ab"), (9, "c"), (7, "ab"), (10, "d")):
                 batch = ["other", first, [["a", text] for text in texts]]
@@ -250,7 +267,7 @@ async def test_what_comes_twice_is_delivered_once(server: FakeServer) -> None:
 
 async def test_what_cannot_be_encoded_ends_nothing(server: FakeServer) -> None:
     async with running(FakeAsyncRedis(server=server)) as hub:
-        with hub.join("a", pytest.fail) as inbox:
+        with joined(hub, "a") as inbox:
             with pytest.raises(Unavailable):
                 await hub.publish("a", "\ud800")
             await hub.publish("a", "next")
@@ -263,7 +280,7 @@ async def test_what_is_no_batch_is_skipped(
 ) -> None:
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with hub.join("a", pytest.fail) as inbox:
+        with joined(hub, "a") as inbox:
             await redis.publish("tests", data)
             await hub.publish("a", "next")
             assert await read(inbox, 1) == ["next"]
@@ -276,7 +293,7 @@ async def test_processes_that_are_gone_are_forgotten(
     monkeypatch.setattr(module, "MAX_ORIGINS", 3)
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with hub.join("a", pytest.fail) as inbox:
+        with joined(hub, "a") as inbox:
             for number in range(20):
                 await redis.publish("tests", json.dumps([str(number), 0, [["a", ""]]]))
             assert len(await read(inbox, 20)) == 20
@@ -297,7 +314,7 @@ async def test_on_a_real_server(redis_url: str, caplog: pytest.LogCaptureFixture
     channel = f"tests:{token_hex(8)}"
     one, two = (Redis.from_url(redis_url, client_name=channel) for _ in range(2))
     async with running(one, channel) as here, running(two, channel) as there:
-        with here.join("a", pytest.fail) as first, there.join("a", pytest.fail) as second:
+        with joined(here, "a") as first, joined(there, "a") as second:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(50):
                     tasks.create_task((here, there)[number % 2].publish("a", str(number)))

@@ -9,6 +9,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from redis.exceptions import ConnectionError
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
 
@@ -226,3 +227,14 @@ async def test_statuses_on_a_real_redis(redis_url: str) -> None:
         id=task.task_id, status="done", result=5
     )
     await broker.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("url", "risks"),
+    [
+        ("redis://127.0.0.1:6379/0", []),
+        ("", ["REDIS_URL: tasks are lost with the process: set it, and start workers"]),
+    ],
+)
+def test_tasks_that_only_this_process_has_are_a_risk(url: str, risks: list[str]) -> None:
+    assert list(TaskSettings(redis_url=SecretStr(url)).risks()) == risks

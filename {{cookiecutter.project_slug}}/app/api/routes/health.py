@@ -41,8 +41,9 @@ async def read_readiness(request: Request) -> Health:
         try:
             with anyio.fail_after(TIMEOUT):
                 await check()
-        except Exception:
-            logger.warning("not ready: %s", name, exc_info=True)
+        except Exception as error:
+            # No traceback: while something is down, each probe says so.
+            logger.warning("not ready: %s: %r", name, error)
             failed.append(name)
 
     async with anyio.create_task_group() as group:

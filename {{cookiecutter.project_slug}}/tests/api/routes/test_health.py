@@ -50,8 +50,12 @@ def test_it_is_not_ready_while_something_does_not_answer(
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == f"Not ready: {', '.join(failed)}"
-    reasons = [entry["message"] for entry in log() if entry["level"] == "WARNING"]
-    assert sorted(reasons) == [f"not ready: {name}" for name in failed]
+    warnings = [entry for entry in log() if entry["level"] == "WARNING"]
+    reasons: dict[health.Check, str] = {fail: "RuntimeError('secret')", hang: "TimeoutError()"}
+    assert sorted(entry["message"] for entry in warnings) == [
+        f"not ready: {name}: {reasons[checks[name]]}" for name in failed
+    ]
+    assert not [entry for entry in warnings if "exception" in entry]
     assert client.get("/healthz").status_code == 200
 
 

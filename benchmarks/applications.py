@@ -1,0 +1,156 @@
+"""What is compared: applications that differ in what stands before one and the same route."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+SERVICE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(SERVICE))
+
+import jwt  # noqa: E402
+import tutorial  # noqa: E402
+from app.api.routes import root  # noqa: E402
+from app.core.config import Settings  # noqa: E402
+from app.core.logging import JSONFormatter  # noqa: E402
+from app.factory import create_app  # noqa: E402
+from app.middleware import stack  # noqa: E402
+from fastapi import FastAPI  # noqa: E402
+from fastapi.responses import PlainTextResponse  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
+
+HOST, ORIGIN = "api.example.com", "https://app.example.com"
+KEY, SECRET = "k" * 43, "a secret of the benchmarks: 32 bytes"
+
+# It shows how to write a middleware in the slow way too, and is reported apart.
+EXAMPLE = ("BaseHTTPMiddleware", "AddHeaderMiddleware")
+# What is not ours, or in part only, and what the target for the rest leaves out.
+STARLETTES = ("ServerErrorMiddleware", "CORSMiddleware", "GZipMiddleware")
+EXCLUDED = ("RequestLoggingMiddleware", "RateLimitMiddleware")
+
+# What a script in a browser sends.
+BROWSER = {
+    "host": HOST,
+    "connection": "keep-alive",
+    "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "accept": "application/json",
+    "accept-language": "en-GB,en;q=0.5",
+    "accept-encoding": "gzip, deflate, br, zstd",
+    "origin": ORIGIN,
+    "referer": f"{ORIGIN}/",
+    "x-api-key": KEY,
+}
+# And what another service sends.
+SERVICE_CLIENT = {name: BROWSER[name] for name in ("host", "user-agent", "accept", "x-api-key")}
+
+
+def settings(**changes: Any) -> Settings:
+    """Settings as in production, with limits that nobody reaches."""
+    values: dict[str, Any] = {
+        "debug": False,
+        "backend_cors_origins": ORIGIN,
+        "allowed_hosts": HOST,
+        "rate_limit": "100000000/second",
+        "api_keys": KEY,
+        "jwt_secret_key": SECRET,
+        "jwt_issuer": "https://id.example.com",
+        "jwt_audience": f"https://{HOST}",
+        "database_url": "sqlite:////nowhere/app.db",
+    }
+    return Settings(_env_file=None, **(values | changes))
+
+
+def token() -> str:
+    """Return a token that is believed for an hour."""
+    now = int(time.time())
+    claims = {"iss": "https://id.example.com", "aud": f"https://{HOST}", "sub": "1", "jti": "1"}
+    claims |= {"iat": now, "exp": now + 3600}
+    return jwt.encode(claims, SECRET, headers={"typ": "at+jwt"})
+
+
+def log_to(path: Path, name: str) -> None:
+    """Let the records go to a file."""
+    handler = logging.FileHandler(path)
+    if name != "tutorial":
+        handler.setFormatter(JSONFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
+def bare(**options: Any) -> FastAPI:
+    """FastAPI and the route, in a router as in every application of more than one file."""
+    app = FastAPI(**options)
+    app.include_router(root.router)
+    return app
+
+
+def bare_in_one_file() -> FastAPI:
+    """FastAPI and the route, which is the application's own."""
+    app = FastAPI()
+    app.get("/")(root.read_root)
+    return app
+
+
+def full(**changes: Any) -> FastAPI:
+    """The service with every pick on, but the example."""
+    app = create_app(settings(**changes))
+    app.user_middleware[:] = [layer for layer in app.user_middleware if name_of(layer) not in EXAMPLE]
+    return app
+
+
+def behind(layers: Collection[str]) -> FastAPI:
+    """The bare one behind some of our layers."""
+    return bare(middleware=[layer for layer in stack(settings()) if name_of(layer) in layers])
+
+
+def behind_tutorial() -> FastAPI:
+    """The bare one behind what tutorials teach."""
+    app = bare()
+    tutorial.add_middleware(app, origin=ORIGIN, host=HOST, key=KEY)
+    return app
+
+
+def name_of(layer: Middleware) -> str:
+    """Return the name of its class."""
+    return str(getattr(layer.cls, "__name__", ""))
+
+
+EVERY = [name_of(layer) for layer in stack(settings())]
+LAYERS = [name for name in EVERY if name not in EXAMPLE]
+
+APPLICATIONS: dict[str, Callable[..., FastAPI]] = {
+    "bare": bare,
+    "bare, in one file": bare_in_one_file,
+    "full": full,
+    "stack": partial(behind, LAYERS),
+    "no record": partial(behind, [name for name in LAYERS if name != "RequestLoggingMiddleware"]),
+    "ours": partial(behind, [name for name in LAYERS if name not in (*STARLETTES, *EXCLUDED)]),
+    "example": partial(behind, EXAMPLE),
+    "tutorial": behind_tutorial,
+    **{name: partial(behind, [name]) for name in LAYERS},
+}
+
+
+def create(name: str, *, routes: int = 0, body: int = 0, **changes: Any) -> FastAPI:
+    """Build an application by its name.
+
+    `routes`: so many more, and at `/last` the last of them. `body`: what `/body` answers, in bytes.
+    `changes`: other settings, of `full` alone.
+    """
+    app = APPLICATIONS[name](**changes)
+    for number in range(routes):
+        app.get(f"/route-{number}")(root.read_root)
+    app.get("/last")(root.read_root)
+    text = "".join(f"{number ** 3} " for number in range(body // 5 + 1))[:body]
+    app.get("/body")(lambda: PlainTextResponse(text))
+    return app
+
+
+def served() -> FastAPI:
+    """What uvicorn serves: the application whose name is in the environment."""
+    log_to(Path(os.environ["BENCHMARK_LOG"]), os.environ["BENCHMARK_APPLICATION"])
+    return create(os.environ["BENCHMARK_APPLICATION"])

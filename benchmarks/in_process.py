@@ -1,0 +1,82 @@
+"""What a request costs, without a server: the time of the processor, as a multiple of a bare one's."""
+
+from pathlib import Path
+
+from applications import APPLICATIONS, BROWSER, LAYERS, SERVICE_CLIENT, token
+from measure import Samples, Table, Target, in_turns, workers
+
+TITLE = "A request, in process"
+
+
+def run(directory: Path, rounds: int, requests: int) -> list[Table]:
+    """Measure every application."""
+    names = list(APPLICATIONS)
+    with workers({name: {"name": name} for name in names}, directory / "log") as processes:
+        samples = in_turns(
+            names,
+            lambda name: processes[name].ask(BROWSER, requests),
+            rounds=rounds,
+            title="in process",
+        )
+        others = in_turns(
+            [f"{name}, {kind}" for name in ("bare", "full") for kind in OTHERS],
+            lambda name: processes[name.split(", ")[0]].ask(OTHERS[name.split(", ")[1]], requests),
+            rounds=rounds,
+            title="other clients",
+        )
+    return [summary(samples), layers(samples), clients(others)]
+
+
+OTHERS = {
+    "another service": SERVICE_CLIENT,
+    "with a token": BROWSER | {"authorization": f"Bearer {token()}"},
+}
+
+
+def row(samples: Samples, name: str, label: str, to: str = "bare") -> list[str]:
+    added = (samples.median(name) - samples.median(to)) * 1e6
+    return [label, f"{samples.median(name) * 1e6:.0f}", f"{added:.0f}", samples.spread(name, to)]
+
+
+COLUMNS = ["", "microseconds", "added", "times bare"]
+
+
+def summary(samples: Samples) -> Table:
+    """Compare the stacks."""
+    labels = {
+        "bare": "FastAPI, and the route in a router",
+        "bare, in one file": "FastAPI, and the route of the application itself",
+        "full": "the whole service, every pick on",
+        "stack": "its layers, before the bare one",
+        "no record": "the same without request logging",
+        "ours": "without Starlette's and rate limit, too",
+        "example": "the two of the example",
+        "tutorial": "the stack of the tutorials",
+    }
+    return Table(
+        TITLE,
+        COLUMNS,
+        [row(samples, name, label) for name, label in labels.items()],
+        [
+            Target("the whole service, times bare", samples.ratio("full", "bare"), 2.0),
+            Target("our layers, times bare", samples.ratio("ours", "bare"), 1.2),
+            Target(
+                "what the tutorials add, times what we add",
+                samples.added("tutorial", "stack", "bare"),
+                10,
+                at_least=True,
+            ),
+        ],
+    )
+
+
+def layers(samples: Samples) -> Table:
+    """Compare the layers, each alone."""
+    rows = [row(samples, name, name) for name in LAYERS]
+    return Table("Each layer alone", COLUMNS, rows)
+
+
+def clients(samples: Samples) -> Table:
+    """Compare clients that send less, or more."""
+    rows = [row(samples, f"full, {kind}", kind, f"bare, {kind}") for kind in OTHERS]
+    return Table("The whole service, to other clients", COLUMNS, rows)

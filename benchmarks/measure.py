@@ -1,0 +1,137 @@
+"""How all of it is measured: in turns, so that a busy machine slows everything, and as medians."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass
+class Table:
+    """What came out: rows under a title, and which targets were met."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    targets: list["Target"] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        targets = "\n".join(f"- {target}" for target in self.targets)
+        return "\n\n".join(part for part in (f"### {self.title}", table, targets) if part)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure, and what it should be at most; or at least."""
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        bound = "at least" if self.at_least else "at most"
+        verdict = "met" if self.is_met else "**missed**"
+        return f"{self.name}: {self.value:.2f} ({bound} {self.limit:g}): {verdict}"
+
+
+class Samples:
+    """What each of several names took, round by round."""
+
+    def __init__(self, values: Mapping[str, Sequence[float]]) -> None:
+        self.values = values
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.values[name])
+
+    def ratios(self, name: str, to: str) -> list[float]:
+        return [a / b for a, b in zip(self.values[name], self.values[to], strict=True)]
+
+    def ratio(self, name: str, to: str) -> float:
+        return statistics.median(self.ratios(name, to))
+
+    def spread(self, name: str, to: str) -> str:
+        """Return the ratio, and between which two the middle half of the rounds lies."""
+        low, middle, high = statistics.quantiles(self.ratios(name, to), n=4)
+        return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+    def added(self, name: str, other: str, to: str) -> float:
+        """Return how many times as much `name` adds to `to` as `other` does."""
+        triples = zip(*(self.values[key] for key in (name, other, to)), strict=True)
+        return statistics.median((a - c) / (b - c) for a, b, c in triples)
+
+
+def in_turns(
+    names: Sequence[str], measure: Callable[[str], float], *, rounds: int, title: str
+) -> Samples:
+    """Measure each name once a round, back and forth. The first round warms up."""
+    values: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        show(f"{title}: round {number} of {rounds}")
+        for name in names if number % 2 else reversed(names):
+            value = measure(name)
+            if number:
+                values[name].append(value)
+    show("")
+    return Samples(values)
+
+
+def show(progress: str) -> None:
+    """Say how far it is, on a line that the next one takes the place of."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
+
+
+class Worker:
+    """A process that measures the requests of one application."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def ask(self, headers: Mapping[str, str], requests: int, **question: Any) -> float:
+        """Return the seconds that one request takes."""
+        assert self.process.stdin and self.process.stdout
+        text = json.dumps({"headers": dict(headers), "requests": requests, **question})
+        print(text, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+
+@contextmanager
+def workers(specifications: Mapping[str, Mapping[str, Any]], log: Path) -> Iterator[dict[str, Worker]]:
+    """Start a process for each application; see `applications.create` for what describes one."""
+    with ExitStack() as stack:
+        started = {
+            name: stack.enter_context(process_of(specification, log))
+            for name, specification in specifications.items()
+        }
+        for process in started.values():
+            assert process.stdout and process.stdout.readline() == "ready\n"
+        yield {name: Worker(process) for name, process in started.items()}
+
+
+@contextmanager
+def process_of(
+    specification: Mapping[str, Any], log: Path, prefix: Iterable[str] = ()
+) -> Iterator["subprocess.Popen[str]"]:
+    """Start a worker, and end it."""
+    command = [*prefix, sys.executable, str(HERE / "worker.py"), json.dumps(specification), str(log)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+    try:
+        yield process
+    finally:
+        # Its input ends, and so does it.
+        process.communicate()

@@ -1,0 +1,72 @@
+#!/usr/bin/env -S uv run
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "aiosqlite", "alembic", "cookiecutter>=2.7", "fastapi>=0.165", "httptools", "pwdlib[argon2]",
+#     "pydantic-settings", "pyjwt>=2.15", "python-multipart", "redis>=8.1",
+#     "sqlalchemy[asyncio]>=2.1", "taskiq", "taskiq-redis", "uvicorn>=0.54",
+#     "uvloop; sys_platform != 'win32'",
+# ]
+# ///
+"""Measure what the service costs, and print tables.
+
+Everything is compared within one run, in turns, and given as a median with the two values between
+which the middle half lies. docs/performance.md says what the sections are.
+"""
+
+import argparse
+import importlib
+import platform
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+SECTIONS = {"in_process": (40, 100), "served": (12, 0), "growth": (20, 100), "start": (15, 0)}
+LIBRARIES = "fastapi starlette pydantic uvicorn uvloop httptools sqlalchemy".split()
+
+
+def main() -> None:
+    """Run the sections, and exit with 1 where a target is missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all if none is given")
+    parser.add_argument("--rounds", type=int, help="how often each takes its turn")
+    parser.add_argument("--chart", type=Path, help="where to write a chart of the first two (SVG)")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.sections) - SECTIONS.keys():
+        parser.error(f"no such section: {', '.join(unknown)}")
+    print(machine(), end="\n\n", flush=True)
+    tables = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name in arguments.sections or SECTIONS:
+            rounds, requests = SECTIONS[name]
+            section = importlib.import_module(name)
+            for table in section.run(Path(directory), arguments.rounds or rounds, requests):
+                print(table, end="\n\n", flush=True)
+                tables.append(table)
+    if arguments.chart:
+        chart = importlib.import_module("chart")
+        arguments.chart.write_text(chart.draw(tables), encoding="utf-8")
+    sys.exit(not all(target.is_met for table in tables for target in table.targets))
+
+
+def machine() -> str:
+    """Say what this ran on."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return f"{processor()}; Python {platform.python_version()}; {libraries}"
+
+
+def processor() -> str:
+    """Return the name of the processor, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return f"{len(names)} processors {names[0]}" if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app import check
+
+EXAMPLE = Path(__file__).parents[1] / ".env.example"
+
+Run = Callable[[], tuple[int, list[str]]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command; return its status and the lines that it prints."""
+
+    def run() -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["check"])
+        return check.main(), capsys.readouterr().out.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def ready(environ: Callable[..., None], safe: dict[str, str]) -> Callable[..., None]:
+    """Set the variables of a service that is ready for production, with any of them changed."""
+    return lambda **changes: environ(**safe | changes)
+
+
+def test_what_is_fit_for_production_is_ready(ready: Callable[..., None], run: Run) -> None:
+    ready()
+    assert run() == (0, ["ready"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"DEBUG": "true"}, "DEBUG: shows the texts of exceptions to clients: set it to false"),
+        (
+            {"DEBUG": "hunter2"},
+            "DEBUG: Input should be a valid boolean, unable to interpret input",
+        ),
+        (
+            {"API_PREFIX": "hunter2"},
+            "API_PREFIX: must start with a slash and not end with one, such as /api/v1",
+        ),
+        (
+            {"FORWARDED_ALLOW_IPS": "*"},
+            "FORWARDED_ALLOW_IPS: a client could claim any address: name the proxies",
+        ),
+    ],
+)
+def test_each_risk_has_one_line(
+    changes: dict[str, str], line: str, ready: Callable[..., None], run: Run
+) -> None:
+    ready(**changes)
+    assert run() == (1, [line])
+
+
+def test_what_only_debug_lets_pass_is_named_with_debug_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(EXAMPLE.read_text())
+    status, lines = run()
+    assert (status, sum(line.startswith("DEBUG:") for line in lines)) == (1, 1)
+    (tmp_path / ".env").write_text(EXAMPLE.read_text().replace("DEBUG=true", "DEBUG=false"))
+    assert set(run()[1]) <= {*lines, "ready"}
+
+
+def test_it_says_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["check", "--help"])
+    monkeypatch.delitem(sys.modules, "app.check")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("app.check", run_name="__main__")
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: python -m app.check [-h]\n")
