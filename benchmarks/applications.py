@@ -152,5 +152,7 @@ def create(name: str, *, routes: int = 0, body: int = 0, **changes: Any) -> Fast
 
 def served() -> FastAPI:
     """What uvicorn serves: the application whose name is in the environment."""
-    log_to(Path(os.environ["BENCHMARK_LOG"]), os.environ["BENCHMARK_APPLICATION"])
-    return create(os.environ["BENCHMARK_APPLICATION"])
+    name, log = os.environ["BENCHMARK_APPLICATION"], Path(os.environ["BENCHMARK_LOG"])
+    log_to(log, name)
+    database = {"database_url": f"sqlite:///{log.parent}/app.db"} if name == "full" else {}
+    return create(name, **database)
