@@ -59,11 +59,13 @@ def instructions(directory: Path) -> dict[str, float]:
     command += [f"--callgrind-out-file={output}", sys.executable, __file__, "--count"]
     pipe, none = subprocess.PIPE, subprocess.DEVNULL
     environ = os.environ | {"PYTHONHASHSEED": "0"}
+    environ["PYTHONPYCACHEPREFIX"] = str(directory / "bytecode")
     counts: dict[str, float] = {}
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=none, env=environ, text=True
     ) as process:
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         for number, line in enumerate(process.stdout):
             # Imports are not counted, which takes most of the time off.
             order = ["dump", line.strip()] if number else ["instrumentation", "on"]

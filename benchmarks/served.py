@@ -15,9 +15,10 @@ from measure import HERE, Table, Target, in_turns
 
 CONNECTIONS = 32
 CROWDS = [1, 10, 100, 1000]
-REQUEST = b"GET / HTTP/1.1\r\n%b\r\n" % "".join(
-    f"{name}: {value}\r\n" for name, value in BROWSER.items()
-).encode()
+REQUEST = (
+    b"GET / HTTP/1.1\r\n%b\r\n"
+    % "".join(f"{name}: {value}\r\n" for name, value in BROWSER.items()).encode()
+)
 
 
 def run(directory: Path, rounds: int, milliseconds: int) -> list[Table]:
@@ -46,7 +47,10 @@ def run(directory: Path, rounds: int, milliseconds: int) -> list[Table]:
             Target("the same, times the tutorials", samples.ratio("full", "tutorial"), 6, True),
         ],
     )
-    rows = [[crowd, f"{crowds.median(crowd):,.0f}", crowds.spread(crowd, "10")] for crowd in crowds.values]
+    rows = [
+        [crowd, f"{crowds.median(crowd):,.0f}", crowds.spread(crowd, "10")]
+        for crowd in crowds.values
+    ]
     growth = Table(
         "The whole service, by requests at a time",
         ["at a time", "requests a second", "times ten at a time"],
@@ -60,6 +64,7 @@ def run(directory: Path, rounds: int, milliseconds: int) -> list[Table]:
 def served(name: str, directory: Path) -> Iterator[int]:
     """Serve an application, and yield the port."""
     environ = {"BENCHMARK_APPLICATION": name, "BENCHMARK_LOG": str(directory / "log")}
+    environ["PYTHONPYCACHEPREFIX"] = str(directory / "bytecode")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     options = ["--factory", f"--port={port}", "--no-access-log", "--log-level=error"]
@@ -123,9 +128,8 @@ class Client(asyncio.Protocol):
 async def rate(port: int, seconds: float, connections: int) -> float:
     """Return how many requests a second are answered, to so many that ask at a time."""
     loop = asyncio.get_running_loop()
-    clients = [Client() for _ in range(connections)]
-    for client in clients:
-        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)
+    opened = [await loop.create_connection(Client, "127.0.0.1", port) for _ in range(connections)]
+    clients = [client for _, client in opened]
     started = time.perf_counter()
     for client in clients:
         client.ask(started + seconds)
