@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 SERVICE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
-sys.dont_write_bytecode = True
+# Beside the modules it would be generated with them.
+sys.dont_write_bytecode = not sys.pycache_prefix
 sys.path.insert(0, str(SERVICE))
 
 import jwt  # noqa: E402
@@ -68,9 +69,9 @@ def settings(**changes: Any) -> Settings:
 def token() -> str:
     """Return a token that is believed for an hour."""
     now = int(time.time())
+    times = {"iat": now, "exp": now + 3600}
     claims = {"iss": "https://id.example.com", "aud": f"https://{HOST}", "sub": "1", "jti": "1"}
-    claims |= {"iat": now, "exp": now + 3600}
-    return jwt.encode(claims, SECRET, headers={"typ": "at+jwt"})
+    return str(jwt.encode(claims | times, SECRET, headers={"typ": "at+jwt"}))
 
 
 def log_to(path: Path, name: str) -> None:
@@ -98,7 +99,9 @@ def bare_in_one_file() -> FastAPI:
 def full(**changes: Any) -> FastAPI:
     """The service with every pick on, but the example."""
     app = create_app(settings(**changes))
-    app.user_middleware[:] = [layer for layer in app.user_middleware if name_of(layer) not in EXAMPLE]
+    app.user_middleware[:] = [
+        layer for layer in app.user_middleware if name_of(layer) not in EXAMPLE
+    ]
     return app
 
 
@@ -145,12 +148,19 @@ def create(name: str, *, routes: int = 0, body: int = 0, **changes: Any) -> Fast
     for number in range(routes):
         app.get(f"/route-{number}")(root.read_root)
     app.get("/last")(root.read_root)
-    text = "".join(f"{number ** 3} " for number in range(body // 5 + 1))[:body]
-    app.get("/body")(lambda: PlainTextResponse(text))
+    text = "".join(f"{number**3} " for number in range(body // 5 + 1))[:body]
+
+    async def read_body() -> PlainTextResponse:
+        return PlainTextResponse(text)
+
+    app.get("/body")(read_body)
     return app
 
 
 def served() -> FastAPI:
     """What uvicorn serves: the application whose name is in the environment."""
-    log_to(Path(os.environ["BENCHMARK_LOG"]), os.environ["BENCHMARK_APPLICATION"])
-    return create(os.environ["BENCHMARK_APPLICATION"])
+    name, log = os.environ["BENCHMARK_APPLICATION"], Path(os.environ["BENCHMARK_LOG"])
+    log_to(log, name)
+    if name == "full":
+        return create(name, database_url=f"sqlite:///{log.parent}/app.db")
+    return create(name)

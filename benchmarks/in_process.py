@@ -1,4 +1,4 @@
-"""What a request costs, without a server: the time of the processor, as a multiple of a bare one's."""
+"""What a request costs, without a server: the time of the processor, times that of a bare one."""
 
 from pathlib import Path
 

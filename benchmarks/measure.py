@@ -1,12 +1,13 @@
 """How all of it is measured: in turns, so that a busy machine slows everything, and as medians."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: list[Sequence[str]] = field(default_factory=list)
-    targets: list["Target"] = field(default_factory=list)
+    rows: Sequence[Sequence[str]]
+    targets: Sequence["Target"] = ()
 
     def __str__(self) -> str:
         lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
@@ -70,8 +71,7 @@ class Samples:
 
     def added(self, name: str, other: str, to: str) -> float:
         """Return how many times as much `name` adds to `to` as `other` does."""
-        triples = zip(*(self.values[key] for key in (name, other, to)), strict=True)
-        return statistics.median((a - c) / (b - c) for a, b, c in triples)
+        return (self.median(name) - self.median(to)) / (self.median(other) - self.median(to))
 
 
 def in_turns(
@@ -103,14 +103,17 @@ class Worker:
 
     def ask(self, headers: Mapping[str, str], requests: int, **question: Any) -> float:
         """Return the seconds that one request takes."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         text = json.dumps({"headers": dict(headers), "requests": requests, **question})
         print(text, file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
 
 @contextmanager
-def workers(specifications: Mapping[str, Mapping[str, Any]], log: Path) -> Iterator[dict[str, Worker]]:
+def workers(
+    specifications: Mapping[str, Mapping[str, Any]], log: Path
+) -> Iterator[dict[str, Worker]]:
     """Start a process for each application; see `applications.create` for what describes one."""
     with ExitStack() as stack:
         started = {
@@ -118,18 +121,19 @@ def workers(specifications: Mapping[str, Mapping[str, Any]], log: Path) -> Itera
             for name, specification in specifications.items()
         }
         for process in started.values():
-            assert process.stdout and process.stdout.readline() == "ready\n"
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
         yield {name: Worker(process) for name, process in started.items()}
 
 
 @contextmanager
-def process_of(
-    specification: Mapping[str, Any], log: Path, prefix: Iterable[str] = ()
-) -> Iterator["subprocess.Popen[str]"]:
+def process_of(specification: Mapping[str, Any], log: Path) -> Iterator["subprocess.Popen[str]"]:
     """Start a worker, and end it."""
-    command = [*prefix, sys.executable, str(HERE / "worker.py"), json.dumps(specification), str(log)]
+    command = [sys.executable, str(HERE / "worker.py"), json.dumps(specification), str(log)]
+    environ = os.environ | {"PYTHONPYCACHEPREFIX": str(log.parent / "bytecode")}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environ)
     try:
         yield process
     finally:
