@@ -7,40 +7,32 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app import (
-    api,
-    # {% if cookiecutter.use_websocket %}
-    realtime,
-    # {% endif %}
-)
+# {% if cookiecutter.use_websocket %}
+from app import api, realtime
 
+# {%- else +%}from app import api
+# {%- endif +%}
 # {%- if cookiecutter.jwt == "issue" +%}
 from app.auth import accounts
 
 # {%- endif +%}
-from app.core import (
-    errors,
-    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
-    redis,
-    # {% endif %}
-    # {% if cookiecutter.use_rate_limit and cookiecutter.jwt == "issue" %}
-    redis_windows,
-    # {% endif %}
-    telemetry,
-)
+# {% if cookiecutter.use_rate_limit and cookiecutter.jwt == "issue" %}
+from app.core import errors, redis, redis_windows, telemetry
+
+# {%- elif cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" +%}from app.core import errors, redis, telemetry
+# {%- else +%}from app.core import errors, telemetry
+# {%- endif +%}
 from app.core.config import Settings, get_settings
 
 # {%- if cookiecutter.database != "none" +%}
 from app.db import sessions
 
 # {%- endif +%}
-from app.middleware import (
-    # {% if cookiecutter.use_api_key %}
-    api_key,
-    # {% endif %}
-    stack,
-)
+# {% if cookiecutter.use_api_key %}
+from app.middleware import api_key, stack
 
+# {%- else +%}from app.middleware import stack
+# {%- endif +%}
 # {%- if cookiecutter.background_tasks == "taskiq" +%}
 from app.tasks import broker
 
@@ -105,12 +97,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url="/docs" if settings.docs_enabled else None,
         redoc_url="/redoc" if settings.docs_enabled else None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
-        middleware=stack(
-            settings,
-            # {% if cookiecutter.use_rate_limit %}
-            client,
-            # {% endif %}
-        ),
+        # {% if cookiecutter.use_rate_limit %}
+        middleware=stack(settings, client),
+        # {% else %}        middleware=stack(settings),
+        # {% endif %}
         exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
@@ -130,14 +120,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # {% endif %}
     app.router.default = errors.not_found
     api.include_routers(app, settings)
-    # {% if cookiecutter.jwt == "issue" %}
-    accounts.serve(
-        app,
-        settings,
-        # {% if cookiecutter.use_rate_limit %}
-        redis_windows.create_windows(client),
-        # {% endif %}
-    )
+    # {% if cookiecutter.jwt == "issue" and cookiecutter.use_rate_limit %}
+    accounts.serve(app, settings, redis_windows.create_windows(client))
+    # {% elif cookiecutter.jwt == "issue" %}    accounts.serve(app, settings)
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)

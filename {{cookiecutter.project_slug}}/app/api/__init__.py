@@ -41,14 +41,9 @@ def include_routers(app: FastAPI, settings: CoreSettings) -> None:
     """
     app.include_router(root.router)
     app.include_router(health.router)
-    # {% if cookiecutter.database != "none" %}
-    app.include_router(
-        items.router,
-        prefix=settings.api_prefix,
-        # {% if cookiecutter.jwt != "none" %}
-        dependencies=[requires_user],
-        # {% endif %}
-    )
+    # {% if cookiecutter.database != "none" and cookiecutter.jwt != "none" %}
+    app.include_router(items.router, prefix=settings.api_prefix, dependencies=[requires_user])
+    # {% elif cookiecutter.database != "none" %}    app.include_router(items.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
     app.include_router(users.router, prefix=settings.api_prefix)
@@ -61,12 +56,7 @@ def include_routers(app: FastAPI, settings: CoreSettings) -> None:
     app.include_router(tasks.router, prefix=settings.api_prefix)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix)
     # {% endif %}
-    # {% if cookiecutter.use_websocket %}
-    app.include_router(
-        ws.router,
-        prefix=settings.api_prefix,
-        # {% if cookiecutter.jwt != "none" %}
-        dependencies=[requires_user],
-        # {% endif %}
-    )
+    # {% if cookiecutter.use_websocket and cookiecutter.jwt != "none" %}
+    app.include_router(ws.router, prefix=settings.api_prefix, dependencies=[requires_user])
+    # {% elif cookiecutter.use_websocket %}    app.include_router(ws.router, prefix=settings.api_prefix)
     # {% endif %}
