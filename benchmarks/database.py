@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 SERVICE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
 sys.dont_write_bytecode = True
@@ -55,13 +56,13 @@ def application(engine: Any) -> Any:
 
     @through.post("/item")
     async def write(session: DbSession) -> bool:
-        session.add(Item(name="another", description=""))
+        session.add(Item(name=uuid4().hex, description=""))
         return True
 
     @by_hand.post("/item")
     async def write_by_hand() -> bool:
         async with by_hand.state.sessions() as session:
-            session.add(Item(name="another", description=""))
+            session.add(Item(name=uuid4().hex, description=""))
             await session.commit()
             return True
 
