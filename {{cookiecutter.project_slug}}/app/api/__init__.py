@@ -41,27 +41,26 @@ def include_routers(app: FastAPI, settings: CoreSettings) -> None:
     """
     app.include_router(root.router)
     app.include_router(health.router)
-    prefix = settings.api_prefix
     # {% if cookiecutter.database != "none" %}
     app.include_router(
         items.router,
-        prefix=prefix,
+        prefix=settings.api_prefix,
         # {% if cookiecutter.jwt != "none" %}
         dependencies=[requires_user],
         # {% endif %}
     )
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
-    app.include_router(users.router, prefix=prefix)
+    app.include_router(users.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.jwt == "issue" %}
-    app.include_router(accounts.router, prefix=prefix)
-    app.include_router(token.router, prefix=prefix)
+    app.include_router(accounts.router, prefix=settings.api_prefix)
+    app.include_router(token.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
-    app.include_router(tasks.router, prefix=prefix)
-    # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=prefix)
+    app.include_router(tasks.router, prefix=settings.api_prefix)
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
-    app.include_router(ws.router, prefix=prefix)
+    app.include_router(ws.router, prefix=settings.api_prefix)
     # {% endif %}
