@@ -6,10 +6,10 @@
 #     "sqlalchemy[asyncio]>=2.1",
 # ]
 # ///
-"""What the transaction middleware costs: a read through it, against the same read by hand.
+"""What the transaction middleware costs: reads and writes through it, against the same by hand.
 
 Both routes are of one application, on one engine. "By hand" is what a route would do without the
-middleware: open a session in a block, read, commit. The two take turns, in process and without a
+middleware: open a session in a block, use it, commit. The two take turns, in process and without a
 server, so that what is compared is their own time; the medians of the rounds are printed, and
 their ratio, which should be at most 1.05.
 """
@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 SERVICE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
 sys.dont_write_bytecode = True
@@ -53,6 +54,18 @@ def application(engine: Any) -> Any:
             await session.commit()
             return item
 
+    @through.post("/item")
+    async def write(session: DbSession) -> bool:
+        session.add(Item(name=uuid4().hex, description=""))
+        return True
+
+    @by_hand.post("/item")
+    async def write_by_hand() -> bool:
+        async with by_hand.state.sessions() as session:
+            session.add(Item(name=uuid4().hex, description=""))
+            await session.commit()
+            return True
+
     @through.get("/nothing")
     @by_hand.get("/nothing")
     async def nothing() -> bool:
@@ -61,7 +74,7 @@ def application(engine: Any) -> Any:
     return through, by_hand
 
 
-async def request(app: Any, path: str) -> None:
+async def request(app: Any, method: str, path: str) -> None:
     """Ask for a path."""
 
     async def receive() -> dict[str, Any]:
@@ -73,7 +86,7 @@ async def request(app: Any, path: str) -> None:
     scope = {
         "type": "http",
         "http_version": "1.1",
-        "method": "GET",
+        "method": method,
         "scheme": "http",
         "path": path,
         "root_path": "",
@@ -83,11 +96,11 @@ async def request(app: Any, path: str) -> None:
     await app(scope, receive, send)
 
 
-async def seconds(app: Any, path: str, requests: int) -> float:
+async def seconds(app: Any, method: str, path: str, requests: int) -> float:
     """Return the time that one request takes."""
     started = perf_counter()
     for _ in range(requests):
-        await request(app, path)
+        await request(app, method, path)
     return (perf_counter() - started) / requests
 
 
@@ -103,19 +116,19 @@ async def measure(engine: Any, rounds: int, requests: int) -> None:
     async with AsyncSession(engine) as session, session.begin():
         session.add(Item(name="one", description=""))
     through, by_hand = application(engine)
-    for path in ("/item", "/nothing"):
+    for method, path in (("GET", "/item"), ("POST", "/item"), ("GET", "/nothing")):
         times: dict[str, list[float]] = {"through": [], "by hand": []}
         for number in range(rounds + 1):
             turns = [("through", through), ("by hand", by_hand)]
             for name, app in turns if number % 2 else reversed(turns):
-                times[name].append(await seconds(app, path, requests))
+                times[name].append(await seconds(app, method, path, requests))
         # The first round warms up.
         medians = {name: statistics.median(values[1:]) for name, values in times.items()}
         ratio = statistics.median(
             a / b for a, b in zip(times["through"][1:], times["by hand"][1:], strict=True)
         )
         print(
-            f"{path:9} through {medians['through'] * 1e6:6.0f} us"
+            f"{method:4} {path:9} through {medians['through'] * 1e6:6.0f} us"
             f"  by hand {medians['by hand'] * 1e6:6.0f} us  ratio {ratio:.3f}"
         )
     async with engine.begin() as connection:

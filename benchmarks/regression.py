@@ -10,7 +10,7 @@
 """Fail where a request has become dearer, by what a busy machine cannot change.
 
 Counted are the processor's instructions, by valgrind, with the same hashes each time and no
-collector: two runs differ by less than one in a thousand. Where there is no valgrind, and on top of
+collector: two runs differ by less than one in a hundred. Where there is no valgrind, and on top of
 it, the time of the processor is compared, with limits that no noise reaches.
 """
 

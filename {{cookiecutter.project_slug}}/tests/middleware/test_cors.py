@@ -1,8 +1,9 @@
 from collections.abc import Callable
 
+import httpx2
 import pytest
+from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
-from httpx2 import Response
 from pydantic import ValidationError
 
 from app.core.config import Settings
@@ -20,13 +21,13 @@ NO_ORIGINS = """
 """
 
 
-def ask(client: TestClient, origin: str, **headers: str) -> Response:
+def ask(client: TestClient, origin: str, **headers: str) -> httpx2.Response:
     """Send the preflight of a browser."""
     request = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
     return client.options("/nowhere", headers=request | headers)
 
 
-def allowed(response: Response) -> str | None:
+def allowed(response: httpx2.Response) -> str | None:
     """Return the origin whose pages may read the answer."""
     assert response.headers.get("access-control-allow-origin") == "*" or (
         "Origin" in response.headers["vary"]
@@ -51,7 +52,9 @@ def test_another_origin_is_allowed_nothing(origin: str, client: TestClient) -> N
     assert (response.status_code, allowed(response)) == (200, None)
 
 
-def test_only_an_allowed_origin_may_read_an_error(get_error: Callable[..., Response]) -> None:
+def test_only_an_allowed_origin_may_read_an_error(
+    get_error: Callable[..., httpx2.Response],
+) -> None:
     response = get_error(Origin=ORIGIN)
     assert allowed(response) == ORIGIN
     assert response.headers["access-control-allow-credentials"] == "true"
@@ -63,6 +66,20 @@ def test_a_script_may_read_the_headers_of_this_service(
 ) -> None:
     headers = client.get("/", headers={"Origin": ORIGIN}).headers
     assert headers["access-control-expose-headers"].split(", ") == exposed
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "https://example.com", None])
+def test_what_a_route_says_itself_is_replaced_only_by_what_is_said_here(
+    origin: str | None, app: FastAPI, client: TestClient
+) -> None:
+    @app.get("/own")
+    async def read() -> Response:
+        return Response(headers={"Access-Control-Allow-Origin": "https://a.com", "Vary": "Cookie"})
+
+    headers = client.get("/own", headers={"Origin": origin} if origin else {}).headers
+    expected = ORIGIN if origin == ORIGIN else "https://a.com"
+    assert headers.get_list("access-control-allow-origin") == [expected]
+    assert headers["vary"] == "Cookie, Origin"
 
 
 def test_any_origin_is_allowed_without_credentials(make_client: Callable[..., TestClient]) -> None:
