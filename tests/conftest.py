@@ -1,7 +1,9 @@
 """The one way in which the tests generate a project."""
 
+import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +12,14 @@ from typing import BinaryIO
 import pytest
 from pytest_cookies.plugin import Cookies
 
+from tests.combinations.rendering import render
 from tests.combinations.summary import pytest_terminal_summary as pytest_terminal_summary
-from tests.picks import COMBINATIONS, QUESTIONS, Answer, Answers
+from tests.picks import COMBINATIONS, DEFAULTS, QUESTIONS, Answer, Answers
 from tests.redis_server import RedisServer, redis_server
+from tests.service import uv
 from tests.template import ROOT
+
+SCHEMATHESIS = "schemathesis>=4.32"
 
 Bake = Callable[..., Path]
 Projects = Callable[[str], Path]
@@ -45,6 +51,39 @@ def bake(cookies_session: Cookies) -> Bake:
         return Path(result.project_path)
 
     return bake
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an environment for every project, which is faster than one for each."""
+    directory = tmp_path_factory.mktemp("shared")
+    requirements = {SCHEMATHESIS}
+    for answers in COMBINATIONS.values():
+        metadata = tomllib.loads(render(DEFAULTS | answers)["pyproject.toml"])
+        requirements.update(metadata["project"]["dependencies"])
+        requirements.update(metadata["dependency-groups"]["dev"])
+    # A list of strings is the same in JSON and in TOML.
+    (directory / "pyproject.toml").write_text(
+        '[project]\nname = "shared"\nversion = "0"\nrequires-python = ">=3.11"\n'
+        f"dependencies = {json.dumps(sorted(requirements))}\n"
+    )
+    uv(directory, "sync")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def install(bake: Bake, shared: Path) -> Bake:
+    """Return a function like `bake`, whose projects have the shared environment.
+
+    Not for tests of what a project declares.
+    """
+
+    def install(**answers: Answer) -> Path:
+        project = bake(**answers)
+        (project / ".venv").symlink_to(shared / ".venv")
+        return project
+
+    return install
 
 
 @pytest.fixture(scope="session")

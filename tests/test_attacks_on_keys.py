@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Bake
 from tests.raw import Answer, Headers, ask, handshake
-from tests.service import Service, serving, uv
+from tests.service import Service, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("keys")]
 
@@ -88,9 +88,9 @@ METHODS = [b"HEAD", b"OPTIONS", b"POST", b"PUT", b"DELETE", b"PATCH", b"TRACE", 
 
 
 @pytest.fixture(scope="module")
-def service(bake: Bake) -> Iterator[Service]:
+def service(install: Bake) -> Iterator[Service]:
     """A service with routes at all that a public path may be mistaken for."""
-    project: Path = bake(use_api_key=True, use_gzip=False)
+    project: Path = install(use_api_key=True, use_gzip=False)
     with (project / "app" / "main.py").open("a", encoding="utf-8") as main:
         main.write(
             "\n\nfrom fastapi import FastAPI, Response, WebSocket\n\n"
@@ -106,7 +106,6 @@ def service(bake: Bake) -> Iterator[Service]:
             "    async def serve(websocket: WebSocket, rest: str = '') -> None:\n"
             "        await websocket.accept()\n"
         )
-    uv(project, "add", "websockets")
     with serving(project, **PRODUCTION) as service:
         yield service
 

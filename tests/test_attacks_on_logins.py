@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import Bake
-from tests.service import copied, environment, serving, uv
+from tests.service import copied, environment, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("logins")]
 
@@ -73,10 +73,9 @@ class Database:
 
 
 @pytest.fixture(scope="module")
-def project(bake: Bake) -> Path:
+def project(install: Bake) -> Path:
     """A project that issues tokens, from a server of PostgreSQL."""
-    project = bake(jwt="issue", database="postgresql")
-    uv(project, "sync")
+    project = install(jwt="issue", database="postgresql")
     return project
 
 

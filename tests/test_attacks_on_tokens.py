@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Bake
 from tests.raw import Headers, ask, encode, handshake, make_rsa_key, sign
-from tests.service import Service, copied, serving, uv
+from tests.service import Service, copied, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tokens")]
 
@@ -195,9 +195,9 @@ is_subprotocol = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 
 @pytest.fixture(scope="module")
-def project(bake: Bake) -> Path:
+def project(install: Bake) -> Path:
     """A project that believes tokens, and can be asked over HTTP and WebSocket."""
-    project = bake(jwt="verify", use_request_logging=True, use_gzip=False)
+    project = install(jwt="verify", use_request_logging=True, use_gzip=False)
     with (project / "app" / "main.py").open("a", encoding="utf-8") as main:
         main.write(
             "\n\nfrom fastapi import WebSocket\n\n\n"
@@ -208,7 +208,6 @@ def project(bake: Bake) -> Path:
             "    async for _ in websocket.iter_text():\n"
             "        pass\n"
         )
-    uv(project, "add", "websockets")
     return project
 
 

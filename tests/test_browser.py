@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.conftest import Bake
 from tests.raw import sign
 from tests.redis_server import unavailable
-from tests.service import Service, serving, uv
+from tests.service import Service, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -72,19 +72,17 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def service(bake: Bake, pages: tuple[str, str]) -> Iterator[Service]:
+def service(install: Bake, pages: tuple[str, str]) -> Iterator[Service]:
     """A service that allows the first of the pages."""
-    project = bake(use_websocket=True)
-    uv(project, "sync")
+    project = install(use_websocket=True)
     with serving(project, BACKEND_CORS_ORIGINS=pages[0]) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def service_with_users(bake: Bake, pages: tuple[str, str]) -> Iterator[Service]:
+def service_with_users(install: Bake, pages: tuple[str, str]) -> Iterator[Service]:
     """A service that allows the first of the pages, and asks for a token."""
-    project = bake(use_websocket=True, jwt="verify")
-    uv(project, "sync")
+    project = install(use_websocket=True, jwt="verify")
     settings = {"JWT_SECRET_KEY": SECRET, "JWT_ISSUER": "tests", "JWT_AUDIENCE": "tests"}
     with serving(project, BACKEND_CORS_ORIGINS=pages[0], **settings) as service:
         yield service

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Bake, Projects
 from tests.picks import COMBINATIONS, DEFAULTS, EVERYTHING, NOTHING, Answers
-from tests.service import environment, serving, uv
+from tests.service import environment, serving
 from tests.template import ROOT, files_below
 from tests.test_generated_text import HOSTILE
 from tests.test_readme import commands
@@ -115,9 +115,8 @@ def asked_for(script: str) -> set[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combination", SERVED)
-def test_its_requests_work_as_printed(bake: Bake, combination: str) -> None:
-    project = bake(**SERVED[combination])
-    uv(project, "sync", "-q")
+def test_its_requests_work_as_printed(install: Bake, combination: str) -> None:
+    project = install(**SERVED[combination])
     asked = readme_of(project).partition("\n## Routes\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```sh\n(.*?)```", asked, re.DOTALL)
     script = "".join(blocks)
@@ -146,9 +145,8 @@ def test_its_requests_work_as_printed(bake: Bake, combination: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combination", ["everything", "verify"])
-def test_the_defaults_are_those_of_the_code(bake: Bake, combination: str) -> None:
-    project = bake(**SERVED[combination])
-    uv(project, "sync", "-q")
+def test_the_defaults_are_those_of_the_code(install: Bake, combination: str) -> None:
+    project = install(**SERVED[combination])
     command = [str(project / ".venv/bin/python"), "-c", PRINT_DEFAULTS]
     printed = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8")
     code = dict(line.split(" ", 1) for line in printed.stdout.splitlines())

@@ -13,18 +13,15 @@ import pytest
 
 from tests.conftest import Bake
 from tests.redis_server import RedisServer
-from tests.service import Service, copied, serving, uv
+from tests.service import Service, copied, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rate_limit")]
 
 
 @pytest.fixture(scope="module")
-def projects(bake: Bake) -> list[Path]:
+def projects(install: Bake) -> list[Path]:
     """Two services with a rate limit, installed."""
-    projects = [bake(use_rate_limit=True) for _ in range(2)]
-    for project in projects:
-        uv(project, "sync")
-    return projects
+    return [install(use_rate_limit=True) for _ in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +124,9 @@ def test_without_redis_the_service_does_as_was_chosen(
 
 
 def test_two_processes_share_the_limit_of_logins(
-    bake: Bake, redis: RedisServer, tmp_path: Path
+    install: Bake, redis: RedisServer, tmp_path: Path
 ) -> None:
-    project = bake(use_rate_limit=True, jwt="issue", database="sqlite")
-    uv(project, "sync")
+    project = install(use_rate_limit=True, jwt="issue", database="sqlite")
     settings = {"LOGIN_LIMIT": "5/hour", "LOGIN_LIMIT_ADDRESS": "1000/hour"}
 
     def log_in(service: Service, name: str) -> int:

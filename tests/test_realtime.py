@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.conftest import Bake
 from tests.redis_server import RedisServer
-from tests.service import Service, serving, uv
+from tests.service import Service, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realtime")]
 
@@ -54,11 +54,10 @@ async def probe() -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def projects(bake: Bake) -> list[Path]:
+def projects(install: Bake) -> list[Path]:
     """Two services with WebSockets, installed, that can be asked about themselves."""
-    projects = [bake(use_websocket=True) for _ in range(2)]
+    projects = [install(use_websocket=True) for _ in range(2)]
     for project in projects:
-        uv(project, "sync")
         main = project / "app/main.py"
         main.write_text(main.read_text(encoding="utf-8") + PROBE, encoding="utf-8")
     return projects
@@ -376,9 +375,8 @@ def test_bad_manners(project: Path) -> None:
     assert "ERROR" not in log
 
 
-def test_a_key_is_asked_for(bake: Bake) -> None:
-    project = bake(use_websocket=True, use_api_key=True)
-    uv(project, "sync")
+def test_a_key_is_asked_for(install: Bake) -> None:
+    project = install(use_websocket=True, use_api_key=True)
 
     async def ask(service: Service) -> None:
         await check_refused(service, 401, "unauthorized")

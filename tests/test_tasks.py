@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Bake
 from tests.redis_server import RedisServer, command
-from tests.service import Service, environment, open_url, serving, uv
+from tests.service import Service, environment, open_url, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tasks")]
 
@@ -79,10 +79,9 @@ async def raise_task(request: Request) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(bake: Bake) -> Path:
+def project(install: Bake) -> Path:
     """A service with tasks, installed, whose dead workers are noticed sooner."""
-    project = bake(background_tasks="taskiq", database="sqlite")
-    uv(project, "sync")
+    project = install(background_tasks="taskiq", database="sqlite")
     (project / "app/tasks/jobs.py").write_text(JOBS, encoding="utf-8")
     with (project / "app/api/routes/tasks.py").open("a", encoding="utf-8") as routes:
         routes.write(ROUTES)

@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import Bake
 from tests.picks import NOTHING
-from tests.service import address, environment, uv
+from tests.service import address, environment
 
 pytestmark = pytest.mark.slow
 
@@ -208,12 +208,11 @@ def require_server() -> None:
         pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("sqlite", "postgresql")
     ],
 )
-def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
+def project(request: pytest.FixtureRequest, install: Bake) -> Path:
     """A project in a fresh environment, with the routes above."""
     if request.param == "postgresql":
         require_server()
-    project = bake(**NOTHING | {"database": request.param})
-    uv(project, "sync", "--no-dev")
+    project = install(**NOTHING | {"database": request.param})
     (project / "routes.py").write_text(ROUTES)
     return project
 

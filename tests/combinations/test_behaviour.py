@@ -1,47 +1,26 @@
 """Projects of the covering array: type-checked, tested by their own tests, served and asked."""
 
-import json
 import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.combinations.covering import covering_array
-from tests.combinations.rendering import difference, render
+from tests.combinations.rendering import difference
 from tests.combinations.serving import credentials, served
 from tests.conftest import Bake
 from tests.picks import Answers
-from tests.service import environment, uv
+from tests.service import environment
 
 pytestmark = pytest.mark.slow
 
-SCHEMATHESIS = "schemathesis>=4.32"
 # `Allow` of a 405 names the methods of one route: Starlette has one for each.
 CHECKS = ["--checks=all", "--exclude-checks=allow_header_conformance"]
 AMOUNT = ["--phases=examples,coverage,fuzzing", "--max-examples=10", "--seed=1"]
 AMOUNT += ["--no-shrink", "--generation-database=none"]
 
 RecordProperty = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an environment for all projects, and what mypy knows of what is in it."""
-    directory = tmp_path_factory.mktemp("shared")
-    requirements = {SCHEMATHESIS}
-    for answers in covering_array().values():
-        metadata = tomllib.loads(render(answers)["pyproject.toml"])
-        requirements.update(metadata["project"]["dependencies"])
-        requirements.update(metadata["dependency-groups"]["dev"])
-    # A list of strings is the same in JSON and in TOML.
-    (directory / "pyproject.toml").write_text(
-        '[project]\nname = "shared"\nversion = "0"\nrequires-python = ">=3.11"\n'
-        f"dependencies = {json.dumps(sorted(requirements))}\n"
-    )
-    uv(directory, "sync")
-    return directory
 
 
 @pytest.fixture(
@@ -54,11 +33,11 @@ def answers(request: pytest.FixtureRequest) -> Answers:
 
 
 @pytest.fixture(scope="module")
-def project(bake: Bake, answers: Answers, shared: Path) -> Path:
-    """The project of a row, in the shared environment."""
-    project = bake(**answers)
+def project(install: Bake, answers: Answers) -> Path:
+    """The project of a row."""
+    project = install(**answers)
+    # The environment is no file of it.
     assert difference(answers, project) == set()
-    (project / ".venv").symlink_to(shared / ".venv")
     return project
 
 
