@@ -31,9 +31,10 @@ class Refused(Exception):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `pytest -m full` run everything."""
+    """Let `pytest -m full` run everything that need not wait for a week."""
     for item in items:
-        item.add_marker(pytest.mark.full)
+        if not item.get_closest_marker("weekly"):
+            item.add_marker(pytest.mark.full)
 
 
 @pytest.fixture(scope="session")

@@ -33,17 +33,23 @@ def environment(**variables: str) -> dict[str, str]:
     return inherited | {"UV_PYTHON": sys.executable} | variables
 
 
-def uv(project: Path, *arguments: str) -> None:
-    """Run a command of uv in a project; a failure shows what it printed."""
+def run(project: Path, *command: str) -> str:
+    """Run a program in a project, and return what it printed; a failure shows it."""
     result = subprocess.run(
-        [find_uv_bin(), *arguments],
+        command,
         cwd=project,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
     )
-    assert result.returncode == 0, f"uv {' '.join(arguments)}\n{result.stdout}"
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}"
+    return result.stdout
+
+
+def uv(project: Path, *arguments: str) -> None:
+    """Run a command of uv in a project."""
+    run(project, find_uv_bin(), *arguments)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""Projects of the covering array: type-checked, tested by their own tests, served and asked."""
+"""Projects of the covering array: type-checked, served and asked."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tests.combinations.rendering import difference
 from tests.combinations.serving import credentials, served
 from tests.conftest import Bake
 from tests.picks import Answers
-from tests.service import environment
+from tests.service import run
 
 pytestmark = pytest.mark.slow
 
@@ -41,27 +40,8 @@ def project(install: Bake, answers: Answers) -> Path:
     return project
 
 
-def run(project: Path, *command: str) -> str:
-    """Run a program in a project; a failure shows what it printed."""
-    result = subprocess.run(
-        command,
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
 def test_its_types_are_right(project: Path, shared: Path) -> None:
     run(project, ".venv/bin/mypy", f"--cache-dir={shared / 'mypy'}")
-
-
-def test_its_own_tests_pass_and_cover_it(project: Path, record_property: RecordProperty) -> None:
-    run(project, ".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--cov")
-    record_property("tested", 1)
 
 
 def test_it_answers_as_its_schema_says(

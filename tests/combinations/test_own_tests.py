@@ -1,0 +1,27 @@
+"""Projects of the covering array: their own tests, and that these cover all of it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.combinations.covering import covering_array
+from tests.conftest import Bake
+from tests.picks import COMBINATIONS
+from tests.service import run
+
+pytestmark = pytest.mark.slow
+
+ROWS = [
+    # A minute for each of the large ones.
+    pytest.param(name, marks=[] if name in COMBINATIONS else pytest.mark.weekly)
+    for name in covering_array()
+]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_they_pass_and_cover_it(
+    install: Bake, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    project = install(**covering_array()[name])
+    run(project, ".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--cov")
+    record_property("tested", 1)
