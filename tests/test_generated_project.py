@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Bake
 from tests.picks import COMBINATIONS, DEFAULTS, Answers
-from tests.service import Response, Service, serving, uv
+from tests.service import Response, Service, run_own_tests, serving, uv
 from tests.template import cookiecutter, load_hook, typing
 
 # One of them is installed in the everyday run, too.
@@ -42,7 +42,7 @@ def picks(combination: str) -> Answers:
 
 
 def test_its_own_tests_pass_and_cover_it(project: Path) -> None:
-    uv(project, "run", "pytest", "--cov", "-q")
+    run_own_tests(project)
 
 
 def test_its_types_are_right(project: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.combinations.covering import covering_array
 from tests.conftest import Bake
 from tests.picks import COMBINATIONS
-from tests.service import run
+from tests.service import run_own_tests
 
 pytestmark = pytest.mark.slow
 
@@ -23,5 +23,5 @@ def test_they_pass_and_cover_it(
     install: Bake, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     project = install(**covering_array()[name])
-    run(project, ".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--cov")
+    run_own_tests(project)
     record_property("tested", 1)
