@@ -223,7 +223,7 @@ def test_both_versions_of_a_line_are_there(shell: Shell, tmp_path: Path) -> None
     project = generate(shell, tmp_path, NOTHING)
     example = project / ".env.example"
     text = example.read_text(encoding="utf-8")
-    example.write_text(text.replace("=1048576\n", "=1048577\nMINE=1\n"), encoding="utf-8")
+    example.write_text(text.replace("NAME=my-service\n", "NAME=mine\nMINE=1\n"), encoding="utf-8")
     shell(COMMIT, project)
 
     said = shell(about(ADD, {"use_gzip": True}), project)
@@ -232,7 +232,7 @@ def test_both_versions_of_a_line_are_there(shell: Shell, tmp_path: Path) -> None
     assert "UU .env.example\n" in status
     marked = documented("When both changed the same lines", "git diff --check")
     assert ".env.example:" in shell(marked, project, status=2)
-    assert {"MAX_BODY_SIZE=1048577", "MINE=1", "GZIP_MINIMUM_SIZE=1000"} <= set(
+    assert {"OTEL_SERVICE_NAME=mine", "MINE=1", "GZIP_MINIMUM_SIZE=1000"} <= set(
         example.read_text(encoding="utf-8").splitlines()
     )
     shell(UNDO, project)
