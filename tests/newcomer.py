@@ -7,7 +7,6 @@ CONTRIBUTING.md says how a document is written for this.
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -20,7 +19,7 @@ from urllib.error import URLError
 
 from tests.redis_server import free_port
 from tests.service import DEADLINE, environment, open_url
-from tests.template import ROOT
+from tests.template import copy_checkout
 
 ADDRESS = "https://github.com/OWNER/REPO"
 # A first installation downloads what later ones have.
@@ -82,18 +81,8 @@ def blocks(text: str) -> list[Block]:
 def repository(directory: Path) -> Path:
     """Make a repository of what this one holds, with what is not committed yet."""
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        encoding="utf-8",
-    )
     target = directory / "template.git"
-    for path in filter(None, listed.stdout.split("\0")):
-        if (ROOT / path).is_file():
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / path, target / path)
+    copy_checkout(target)
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "All"]):
         subprocess.run([*git, *command], cwd=target, check=True)
     return target

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 from tests.conftest import Bake
 from tests.picks import COMBINATIONS, NEEDED, NOTHING, QUESTIONS, Answers, picked
 from tests.service import environment, serving
-from tests.template import ROOT, files_below
+from tests.template import ROOT, copy_checkout, files_below
 
 ADDRESS = "https://github.com/OWNER/REPO"
 DOCUMENT = (ROOT / "docs" / "updating.md").read_text(encoding="utf-8")
@@ -72,12 +71,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of the template as it is here, with what is not committed yet."""
     clone = tmp_path_factory.mktemp("template") / "template"
     git(ROOT, "clone", "-q", str(ROOT), str(clone))
-    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    for path in filter(None, listed):
-        (clone / path).unlink(missing_ok=True)
-        if (ROOT / path).is_file():
-            (clone / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / path, clone / path)
+    copy_checkout(clone)
     save(clone)
     return clone
 
