@@ -6,22 +6,19 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.picks import COMBINATIONS
-from tests.service import environment, uv
+from tests.service import environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("everything")]
+pytestmark = pytest.mark.slow
 
 # Of picks that are off by default, and heavy.
 LIBRARIES = "aiosqlite alembic argon2 jwt psycopg pwdlib redis sqlalchemy taskiq websockets".split()
 PROGRAM = "import sys, app.main; print(*{name.partition('.')[0] for name in sys.modules})"
 
 
-@pytest.fixture(scope="module")
-def python(bake: Bake) -> Path:
+@pytest.fixture
+def python(shared: Path) -> Path:
     """An interpreter that has the libraries of every pick."""
-    project = bake(**COMBINATIONS["everything"])
-    uv(project, "sync")
-    return project / ".venv/bin/python"
+    return shared / ".venv/bin/python"
 
 
 def imported(python: Path, project: Path) -> set[str]:
