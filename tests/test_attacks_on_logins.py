@@ -1,8 +1,6 @@
 """Refresh tokens used twice, by two tabs and by a thief, at two processes on PostgreSQL."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,25 +9,18 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 from urllib.parse import urlencode, urlsplit
-from uuid import uuid4
 
 import pytest
 
+from tests import postgresql
 from tests.conftest import Bake
-from tests.service import copied, environment, serving
+from tests.postgresql import Database
+from tests.service import copied, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("logins")]
 
-SERVER = os.environ.get("TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 TIMES = 1000
 LIMITS = {"LOGIN_LIMIT": "1000/minute", "LOGIN_LIMIT_ADDRESS": "1000/minute"}
-
-SQL = """
-import sys, psycopg
-with psycopg.connect(sys.argv[1], autocommit=True, connect_timeout=3) as connection:
-    cursor = connection.execute(sys.argv[2])
-    print(cursor.fetchone()[0] if cursor.description else "")
-"""
 
 
 class Client:
@@ -57,48 +48,17 @@ class Client:
         return str(tokens["refresh_token"])
 
 
-class Database:
-    """A database of its own."""
-
-    def __init__(self, project: Path) -> None:
-        self.project = project
-        self.name = f"attacks_{uuid4().hex}"
-        self.url = urlsplit(SERVER)._replace(path=f"/{self.name}").geturl()
-
-    def run(self, sql: str, url: str | None = None) -> str:
-        """Run a statement with the driver of the project, and return the first value."""
-        python = self.project / ".venv/bin/python"
-        command = [str(python), "-c", SQL, url or self.url, sql]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def project(install: Bake) -> Path:
     """A project that issues tokens, from a server of PostgreSQL."""
-    project = install(jwt="issue", database="postgresql")
-    return project
+    return install(jwt="issue", database="postgresql")
 
 
 @pytest.fixture(scope="module")
 def database(project: Path) -> Iterator[Database]:
     """A database with the schema."""
-    database = Database(project)
-    try:
-        database.run(f"CREATE DATABASE {database.name}", SERVER)
-    except subprocess.CalledProcessError as error:
-        if os.environ.get("REQUIRE_SERVICES"):
-            raise
-        pytest.skip(f"no PostgreSQL at TEST_DATABASE_URL: {error.stderr}")
-    try:
-        subprocess.run(
-            [project / ".venv/bin/alembic", "upgrade", "heads"],
-            cwd=project,
-            env=environment(DATABASE_URL=database.url),
-            check=True,
-        )
+    with postgresql.database(project) as database:
         yield database
-    finally:
-        database.run(f"DROP DATABASE {database.name} WITH (FORCE)", SERVER)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import random
 import socket
 import subprocess
@@ -19,11 +18,11 @@ import pytest
 
 from tests.conftest import Bake
 from tests.picks import NOTHING
-from tests.service import address, environment
+from tests.postgresql import database, require_server
+from tests.service import address, environment, run
 
 pytestmark = pytest.mark.slow
 
-SERVER = os.environ.get("TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 CLIENTS = 8
 PROCESSES = 4
 KILLS = 10
@@ -68,11 +67,6 @@ async def pool():
 """
 
 # Run by the Python of the project, which has the driver.
-RUN_SQL = """
-import sys, psycopg
-with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-    connection.execute(sys.argv[2])
-"""
 TERMINATE = """
 import sys, time, psycopg
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
@@ -186,22 +180,6 @@ def ask(
     return response.status, response.read()
 
 
-def python(project: Path, *arguments: str) -> None:
-    """Run a program with the Python of a project."""
-    subprocess.run([project / ".venv/bin/python", "-c", *arguments], check=True, cwd=project)
-
-
-def require_server() -> None:
-    """Skip a test where no PostgreSQL answers, or let it fail where one is required."""
-    url = urlsplit(SERVER)
-    try:
-        socket.create_connection((url.hostname or "", url.port or 5432), timeout=2).close()
-    except OSError as error:
-        if os.environ.get("REQUIRE_SERVICES"):
-            raise
-        pytest.skip(f"PostgreSQL does not answer (TEST_DATABASE_URL): {error}")
-
-
 @pytest.fixture(
     scope="module",
     params=[
@@ -223,19 +201,8 @@ def service(project: Path, tmp_path: Path) -> Iterator[Service]:
     if (project / "app/db/sqlite.py").exists():
         yield Service(project, f"sqlite:///{tmp_path}/app.db")
         return
-    name = f"test_{uuid4().hex}"
-    url = urlsplit(SERVER)._replace(path=f"/{name}").geturl()
-    python(project, RUN_SQL, SERVER, f"CREATE DATABASE {name}")
-    try:
-        subprocess.run(
-            [project / ".venv/bin/alembic", "upgrade", "heads"],
-            cwd=project,
-            env=environment(DATABASE_URL=url),
-            check=True,
-        )
-        yield Service(project, url)
-    finally:
-        python(project, RUN_SQL, SERVER, f"DROP DATABASE {name} WITH (FORCE)")
+    with database(project) as created:
+        yield Service(project, created.url)
 
 
 def test_killed_under_load(service: Service) -> None:
@@ -259,7 +226,7 @@ def test_backends_terminated_under_load(service: Service) -> None:
     with service.running():
         with Load(service) as load:
             seconds = str(SECONDS_OF_TERMINATING)
-            python(service.project, TERMINATE, service.database_url, seconds)
+            run(service.project, ".venv/bin/python", "-c", TERMINATE, service.database_url, seconds)
         stored = service.stored()
         assert json.loads(service.ask("GET", "/pool")[1]) == 0
     assert load.created <= stored

@@ -1,19 +1,17 @@
 """A service with all that its requests need, served as its README says."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
-from uuid import uuid4
+from urllib.parse import urlencode
 
 from tests.picks import Answers
+from tests.postgresql import database
 from tests.raw import ask, sign
-from tests.service import Service, environment, serving
-from tests.test_transactions import RUN_SQL, SERVER, python, require_server
+from tests.service import Service, serving
 
 # As many requests as schemathesis makes, and as many passwords.
 PATIENT = {
@@ -32,22 +30,11 @@ def served(project: Path, answers: Answers) -> Iterator[Service]:
         with serving(project, **PATIENT) as service:
             yield service
         return
-    require_server()
-    name = f"test_{uuid4().hex}"
-    url = urlsplit(SERVER)._replace(path=f"/{name}").geturl()
-    python(project, RUN_SQL, SERVER, f"CREATE DATABASE {name}")
-    try:
-        subprocess.run(
-            [project / ".venv/bin/alembic", "upgrade", "heads"],
-            cwd=project,
-            env=environment(DATABASE_URL=url),
-            check=True,
-            capture_output=True,
-        )
-        with serving(project, DATABASE_URL=url, **PATIENT) as service:
-            yield service
-    finally:
-        python(project, RUN_SQL, SERVER, f"DROP DATABASE {name} WITH (FORCE)")
+    with (
+        database(project) as created,
+        serving(project, DATABASE_URL=created.url, **PATIENT) as service,
+    ):
+        yield service
 
 
 def credentials(service: Service, project: Path, answers: Answers) -> dict[str, str]:
