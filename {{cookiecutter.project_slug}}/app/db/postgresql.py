@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from psycopg.pq import TransactionStatus
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import ArgumentError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.core.settings import CoreSettings
+from app.core.settings import PLACEHOLDER, CoreSettings
 from app.db.settings import PoolSettings
 
 DRIVER = "postgresql+psycopg"
@@ -26,13 +26,15 @@ class DatabaseSettings(PoolSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+    def _check_database_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         try:
             url = make_url(value.get_secret_value())
         except ArgumentError:
             raise ValueError("must be a URL: postgresql://user:password@host/name") from None
         if url.drivername not in ("postgres", "postgresql", DRIVER):
             raise ValueError("must begin with postgresql://")
+        if url.password == PLACEHOLDER and not info.data.get("debug"):
+            raise ValueError("has the placeholder of .env.example: set POSTGRES_PASSWORD")
         return SecretStr(url.set(drivername=DRIVER).render_as_string(hide_password=False))
 
     def risks(self) -> Iterator[str]:

@@ -28,11 +28,17 @@ def test_url_gets_the_driver(scheme: str) -> None:
     [
         ("host/app", "must be a URL: postgresql://"),
         ("mysql://host/app", "must begin with postgresql://"),
+        ("postgresql://app:change-me@postgres/app", "set POSTGRES_PASSWORD"),
     ],
 )
 def test_other_urls_are_refused(url: str, remedy: str) -> None:
     with pytest.raises(ValidationError, match=remedy):
         settings(url)
+
+
+def test_development_may_keep_the_placeholder() -> None:
+    url = settings("postgresql://app:change-me@postgres/app", debug=True).database_url
+    assert ":change-me@" in url.get_secret_value()
 
 
 def test_a_missing_url_says_what_one_looks_like() -> None:
