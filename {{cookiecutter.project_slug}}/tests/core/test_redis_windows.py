@@ -1,6 +1,7 @@
 import asyncio
 import logging
 from random import Random
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -131,11 +132,9 @@ async def test_a_slow_answer_of_a_busy_process_is_no_outage(
 
 @pytest.mark.server
 async def test_two_clients_of_a_real_redis_share_a_window(redis_url: str) -> None:
+    key = f"test of windows {token_hex(8)}"
     async with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as other:
-        await one.delete("rate-limit:test of windows")
         stores = [RedisWindows(one), RedisWindows(other)] * 100
-        hits = await asyncio.gather(
-            *(store.hit("test of windows", Limit(30, 60)) for store in stores)
-        )
+        hits = await asyncio.gather(*(store.hit(key, Limit(30, 60)) for store in stores))
         assert sum(hit is not None and hit.is_open for hit in hits) == 30
-        await one.delete("rate-limit:test of windows")
+        await one.delete(f"rate-limit:{key}")
