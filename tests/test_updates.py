@@ -66,6 +66,20 @@ def save(directory: Path) -> None:
     git(directory, "commit", "-q", "--allow-empty", "-m", "All")
 
 
+def previous() -> str | None:
+    """Return the release before this commit, or the parent of the last change if there is none."""
+    for arguments in (
+        ["describe", "--tags", "--abbrev=0", "HEAD^"],
+        ["log", "-1", "--no-merges", "--format=%P", "--", "{{cookiecutter.project_slug}}"],
+    ):
+        found = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8"
+        ).stdout.strip()
+        if found:
+            return found
+    return None
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of the template as it is here, with what is not committed yet."""
@@ -296,18 +310,11 @@ def test_a_project_that_cookiecutter_made_is_linked(
 
 @pytest.mark.slow
 def test_a_release_is_taken_up(bake: Bake, shell: Shell, template: Path, tmp_path: Path) -> None:
-    described = subprocess.run(
-        ["git", "describe", "--tags", "--abbrev=0"],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-    )
-    if described.returncode:
-        pytest.skip("there is no release to update from: no tag is reachable")
-    tag = described.stdout.strip()
+    if (commit := previous()) is None:
+        pytest.skip("there is nothing to update from: this clone has no history")
     check = documented("Take up a release", "uvx cruft check")
 
-    shell(f"{CREATE} --checkout {tag}", tmp_path)
+    shell(f"{CREATE} --checkout {commit}", tmp_path)
     project = tmp_path / "my-service"
     answers = answers_of(project)
     before = contents(project)
