@@ -74,12 +74,29 @@ def token() -> str:
     return str(jwt.encode(claims | times, SECRET, headers={"typ": "at+jwt"}))
 
 
-def log_to(path: Path, name: str) -> None:
-    """Let the records go to a file."""
-    handler = logging.FileHandler(path)
+class FormattingHandler(logging.Handler):
+    """Formats a record, and writes it nowhere."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.format(record)
+
+
+# How far a record comes.
+RECORDS: dict[str, Callable[[Path], logging.Handler]] = {
+    "none": lambda path: logging.NullHandler(),
+    "made": lambda path: logging.NullHandler(),
+    "formatted": lambda path: FormattingHandler(),
+    "written": logging.FileHandler,
+}
+
+
+def log_to(path: Path, name: str, records: str = "written") -> None:
+    """Let the records go to a file, or as far as `records` says."""
+    handler = RECORDS[records](path)
     if name != "tutorial":
         handler.setFormatter(JSONFormatter())
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    level = logging.WARNING if records == "none" else logging.INFO
+    logging.basicConfig(handlers=[handler], level=level, force=True)
 
 
 def bare(**options: Any) -> FastAPI:

@@ -1,36 +1,48 @@
 """What a request costs, without a server: the time of the processor, times that of a bare one."""
 
+from functools import reduce
+from operator import add
 from pathlib import Path
 
-from applications import APPLICATIONS, BROWSER, LAYERS, SERVICE_CLIENT, token
+from applications import APPLICATIONS, BROWSER, LAYERS, RECORDS, SERVICE_CLIENT, token
 from measure import Samples, Table, Target, in_turns, workers
 
 TITLE = "A request, in process"
+# Processes of one kind differ by some hundredths, each with a layout of memory of its own.
+STARTS = 5
+STEPS = {
+    f"record {step}": {"name": "RequestLoggingMiddleware", "records": step} for step in RECORDS
+}
+OTHERS = {
+    "another service": SERVICE_CLIENT,
+    "with a token": BROWSER | {"authorization": f"Bearer {token()}"},
+}
+SPECIFICATIONS = {name: {"name": name} for name in APPLICATIONS} | STEPS
 
 
 def run(directory: Path, rounds: int, requests: int) -> list[Table]:
-    """Measure every application."""
-    names = list(APPLICATIONS)
-    with workers({name: {"name": name} for name in names}, directory / "log") as processes:
+    """Measure every application, in several processes of each."""
+    starts = [start(directory / "log", rounds, requests, number + 1) for number in range(STARTS)]
+    samples, others = (reduce(add, parts) for parts in zip(*starts, strict=True))
+    return [summary(samples), layers(samples), steps(samples), clients(others)]
+
+
+def start(log: Path, rounds: int, requests: int, number: int) -> tuple[Samples, Samples]:
+    """Measure one process of each, with a browser for a client and with others."""
+    with workers(SPECIFICATIONS, log) as processes:
         samples = in_turns(
-            names,
+            list(SPECIFICATIONS),
             lambda name: processes[name].ask(BROWSER, requests),
             rounds=rounds,
-            title="in process",
+            title=f"in process, start {number} of {STARTS}",
         )
         others = in_turns(
             [f"{name}, {kind}" for name in ("bare", "full") for kind in OTHERS],
             lambda name: processes[name.split(", ")[0]].ask(OTHERS[name.split(", ")[1]], requests),
             rounds=rounds,
-            title="other clients",
+            title=f"other clients, start {number} of {STARTS}",
         )
-    return [summary(samples), layers(samples), clients(others)]
-
-
-OTHERS = {
-    "another service": SERVICE_CLIENT,
-    "with a token": BROWSER | {"authorization": f"Bearer {token()}"},
-}
+    return samples, others
 
 
 def row(samples: Samples, name: str, label: str, to: str = "bare") -> list[str]:
@@ -74,6 +86,11 @@ def layers(samples: Samples) -> Table:
     """Compare the layers, each alone."""
     rows = [row(samples, name, name) for name in LAYERS]
     return Table("Each layer alone", COLUMNS, rows)
+
+
+def steps(samples: Samples) -> Table:
+    """Say where the record's time goes."""
+    return Table("The record", COLUMNS, [row(samples, name, name) for name in STEPS])
 
 
 def clients(samples: Samples) -> Table:

@@ -64,6 +64,10 @@ class Samples:
     def ratio(self, name: str, to: str) -> float:
         return statistics.median(self.ratios(name, to))
 
+    def __add__(self, other: "Samples") -> "Samples":
+        """Join two of the same names."""
+        return Samples({name: [*self.values[name], *other.values[name]] for name in self.values})
+
     def spread(self, name: str, to: str) -> str:
         """Return the ratio, and between which two the middle half of the rounds lies."""
         low, middle, high = statistics.quantiles(self.ratios(name, to), n=4)

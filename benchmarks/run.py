@@ -22,7 +22,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-SECTIONS = {"in_process": (15, 1000), "served": (15, 1000), "growth": (7, 300), "start": (7, 0)}
+SECTIONS = {"in_process": (3, 1000), "served": (15, 1000), "growth": (7, 300), "start": (7, 0)}
 LIBRARIES = "fastapi starlette pydantic uvicorn uvloop httptools sqlalchemy".split()
 
 

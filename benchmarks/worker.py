@@ -51,7 +51,7 @@ async def ask(app: Any, headers: list[tuple[bytes, bytes]], requests: int, path:
 def main() -> None:
     """Answer until there are no more questions."""
     specification, log = json.loads(sys.argv[1]), Path(sys.argv[2])
-    log_to(log, specification["name"])
+    log_to(log, specification["name"], specification.pop("records", "written"))
     app = create(**specification)
     print("ready", flush=True)
     with asyncio.Runner() as runner:
