@@ -18,7 +18,7 @@ import jwt  # noqa: E402
 import tutorial  # noqa: E402
 from app.api.routes import root  # noqa: E402
 from app.core.config import Settings  # noqa: E402
-from app.core.logging import JSONFormatter  # noqa: E402
+from app.core.logging import configure_logging  # noqa: E402
 from app.factory import create_app  # noqa: E402
 from app.middleware import stack  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
@@ -92,11 +92,13 @@ RECORDS: dict[str, Callable[[Path], logging.Handler]] = {
 
 def log_to(path: Path, name: str, records: str = "written") -> None:
     """Let the records go to a file, or as far as `records` says."""
+    if name == "tutorial":
+        logging.basicConfig(filename=path, format="%(message)s", level=logging.INFO, force=True)
+        return
+    configure_logging(settings(log_level="WARNING" if records == "none" else "INFO"))
     handler = RECORDS[records](path)
-    if name != "tutorial":
-        handler.setFormatter(JSONFormatter())
-    level = logging.WARNING if records == "none" else logging.INFO
-    logging.basicConfig(handlers=[handler], level=level, force=True)
+    handler.setFormatter(logging.root.handlers[0].formatter)
+    logging.root.handlers[:] = [handler]
 
 
 def bare(**options: Any) -> FastAPI:

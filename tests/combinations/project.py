@@ -25,7 +25,7 @@ DISTRIBUTIONS = {
     "psycopg": "psycopg[binary]",
     "pwdlib": "pwdlib",
     "pwdlib.hashers.argon2": "pwdlib[argon2]",
-    "pydantic": "fastapi",
+    "pydantic": "pydantic",
     "pydantic_settings": "pydantic-settings",
     "pytest": "pytest",
     "redis": "redis",

@@ -3,9 +3,11 @@ import logging
 import sys
 from collections.abc import Callable
 from contextvars import copy_context
+from datetime import UTC, datetime
 
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
+from pydantic import SecretStr
 
 from app.core.config import Settings
 from app.core.logging import JSONFormatter, TextFormatter, configure_logging, context
@@ -46,7 +48,7 @@ def test_a_line_has_all_there_is_to_know(formatter: logging.Formatter) -> None:
         assert line.partition(" ")[2] == "INFO     tests: a is 1 task=1 count=2"
     else:
         entry = json.loads(line)
-        assert entry.pop("time").endswith("+00:00")
+        assert datetime.fromisoformat(entry.pop("time")).tzinfo is UTC
         text = {"level": "INFO", "logger": "tests", "message": "a is 1", "task": "1"}
         assert entry == {**text, "count": 2}
 
@@ -59,8 +61,21 @@ def test_a_line_names_the_trace_that_it_belongs_to() -> None:
     assert "trace_id" not in json.loads(JSONFormatter().format(record("a")))
 
 
-def test_a_value_that_json_does_not_know_is_text() -> None:
-    assert json.loads(JSONFormatter().format(record("a", value=1j)))["value"] == "1j"
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1j, "1j"),
+        (float("nan"), None),
+        (10**30, 10**30),
+        ("\ud800", "\ud800"),
+        (b"\xff", "b'\\xff'"),
+        (SecretStr("hunter2"), "**********"),
+    ],
+)
+def test_every_value_has_its_place_in_json(value: object, expected: object) -> None:
+    line = JSONFormatter().format(record("a", value=value))
+    assert line.isascii()
+    assert json.loads(line)["value"] == expected
 
 
 @pytest.mark.parametrize("text", HOSTILE)
