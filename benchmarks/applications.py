@@ -24,6 +24,7 @@ from app.middleware import stack  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
 from fastapi.responses import PlainTextResponse  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
+from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 
 HOST, ORIGIN = "api.example.com", "https://app.example.com"
 KEY, SECRET = "k" * 43, "a secret of the benchmarks: 32 bytes"
@@ -129,6 +130,28 @@ def behind(layers: Collection[str]) -> FastAPI:
     return bare(middleware=[layer for layer in stack(settings()) if name_of(layer) in layers])
 
 
+class NothingMiddleware:
+    """Passes on the request and each message of the answer, as every layer has to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_on(message: Message) -> None:
+            await send(message)
+
+        await self.app(scope, receive, send_on)
+
+
+def behind_nothing() -> FastAPI:
+    """The bare one behind as many layers as ours are, which do nothing."""
+    return bare(middleware=[Middleware(NothingMiddleware) for _ in OURS])
+
+
 def behind_tutorial() -> FastAPI:
     """The bare one behind what tutorials teach."""
     app = bare()
@@ -143,6 +166,7 @@ def name_of(layer: Middleware) -> str:
 
 EVERY = [name_of(layer) for layer in stack(settings())]
 LAYERS = [name for name in EVERY if name not in EXAMPLE]
+OURS = [name for name in LAYERS if name not in (*STARLETTES, *EXCLUDED)]
 
 APPLICATIONS: dict[str, Callable[..., FastAPI]] = {
     "bare": bare,
@@ -150,7 +174,8 @@ APPLICATIONS: dict[str, Callable[..., FastAPI]] = {
     "full": full,
     "stack": partial(behind, LAYERS),
     "no record": partial(behind, [name for name in LAYERS if name != "RequestLoggingMiddleware"]),
-    "ours": partial(behind, [name for name in LAYERS if name not in (*STARLETTES, *EXCLUDED)]),
+    "ours": partial(behind, OURS),
+    "nothing": behind_nothing,
     "example": partial(behind, EXAMPLE),
     "tutorial": behind_tutorial,
     **{name: partial(behind, [name]) for name in LAYERS},

@@ -62,6 +62,7 @@ def summary(samples: Samples) -> Table:
         "stack": "its layers, before the bare one",
         "no record": "the same without request logging",
         "ours": "without Starlette's and rate limit, too",
+        "nothing": "as many that do nothing",
         "example": "the two of the example",
         "tutorial": "the stack of the tutorials",
     }

@@ -26,8 +26,8 @@ import tempfile
 from pathlib import Path
 
 # Times bare. What they are now is in docs/performance.md; another Python counts a little otherwise.
-INSTRUCTIONS = {"full": 1.95, "no record": 1.60, "ours": 1.30}
-TIMES = {"full": 4.5, "no record": 2.8, "ours": 2.2}
+INSTRUCTIONS = {"full": 1.88, "no record": 1.54, "ours": 1.30}
+TIMES = {"full": 4.0, "no record": 2.8, "ours": 2.2}
 WARM, COUNTED = 30, 50
 
 
