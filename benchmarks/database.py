@@ -2,8 +2,9 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#     "aiosqlite", "alembic", "fastapi>=0.165", "psycopg[binary]", "pydantic-settings",
-#     "sqlalchemy[asyncio]>=2.1",
+#     "aiosqlite", "alembic", "fastapi>=0.165", "psycopg[binary]", "pwdlib[argon2]",
+#     "pydantic-settings", "pyjwt>=2.15", "python-multipart", "redis>=8.1",
+#     "sqlalchemy[asyncio]>=2.1", "taskiq", "taskiq-redis",
 # ]
 # ///
 """What the transaction middleware costs: reads and writes through it, against the same by hand.

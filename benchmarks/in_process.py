@@ -57,7 +57,7 @@ def summary(samples: Samples) -> Table:
     """Compare the stacks."""
     labels = {
         "bare": "FastAPI, and the route in a router",
-        "bare, in one file": "FastAPI, and the route of the application itself",
+        "bare, in one file": "FastAPI, and a route of its own",
         "full": "the whole service, every pick on",
         "stack": "its layers, before the bare one",
         "no record": "the same without request logging",
