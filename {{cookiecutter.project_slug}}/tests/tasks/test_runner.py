@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -82,7 +83,7 @@ async def test_a_failure_is_logged_with_the_request_and_ends_nothing_else(
     assert runner.statuses[failed].result == "The task failed"
     assert runner.statuses[done].status == "done"
     (line,) = lines
-    assert '"request_id": "the-request"' in line
+    assert json.loads(line)["request_id"] == "the-request"
     assert "ValueError: secret" in line
 
 
