@@ -338,6 +338,9 @@ ALWAYS = frozenset(
     """.split()
 )
 
+# In `.env` for Compose, which reads it; no setting of the service.
+FOR_COMPOSE = frozenset({"POSTGRES_PASSWORD"})
+
 DEFAULTS: Answers = {
     question: default[0] if isinstance(default, list) else default
     for question, default in QUESTIONS.items()

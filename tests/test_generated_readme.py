@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake, Projects
-from tests.picks import COMBINATIONS, DEFAULTS, EVERYTHING, NOTHING, Answers
+from tests.picks import COMBINATIONS, DEFAULTS, EVERYTHING, FOR_COMPOSE, NOTHING, Answers
 from tests.service import environment, serving
 from tests.template import ROOT, files_below
 from tests.test_generated_text import HOSTILE
@@ -18,8 +18,6 @@ from tests.test_readme import commands
 SETTING = re.compile(r"^\| ((?:`[A-Z0-9_]+`(?:, )?)+) \|", re.MULTILINE)
 DEFAULT = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]+)` )?\|", re.MULTILINE)
 LAYER = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
-# The password is for Compose, and no setting.
-FOR_COMPOSE = {"POSTGRES_PASSWORD"}
 
 SERVED: dict[str, Answers] = {
     "default": {},

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.combinations.facts import Facts, facts
 from tests.combinations.program import Program
-from tests.picks import OWNED, Answers, files_of, owned_by
+from tests.picks import FOR_COMPOSE, OWNED, Answers, files_of, owned_by
 
 # The distributions that it takes to refer to a module, or to a part of one. What comes with a
 # distribution that is declared, and belongs to its interface, needs no declaration.
@@ -40,8 +40,6 @@ AT_RUN_TIME = {
     "fastapi.Form": "python-multipart",
     "fastapi.WebSocket": "websockets",
 }
-# Compose reads it, and no setting does.
-FOR_COMPOSE = frozenset({"POSTGRES_PASSWORD"})
 # What nothing imports: it is run, or found by what is run.
 PROGRAMS = frozenset({"httptools", "uvicorn", "uvloop"})
 TOOLS = frozenset({"mypy", "pytest", "pytest-cov", "ruff"})
