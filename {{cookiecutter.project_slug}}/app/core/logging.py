@@ -50,6 +50,7 @@ def _encode(entry: dict[str, Any]) -> str:
     except ValueError:
         # Neither bytes that are no text nor half a surrogate pair fit into UTF-8.
         return json.dumps(entry, default=str)
+    # DEL is ASCII, and would stay as it is.
     return line.replace("\x7f", "\\u007f")
 
 
