@@ -17,10 +17,10 @@ sys.path.insert(0, str(SERVICE))
 import jwt  # noqa: E402
 import tutorial  # noqa: E402
 from app.api.routes import root  # noqa: E402
-from app.core.config import Settings  # noqa: E402
+from app.config import Settings  # noqa: E402
 from app.core.logging import configure_logging  # noqa: E402
 from app.factory import create_app  # noqa: E402
-from app.middleware import stack  # noqa: E402
+from app.stack import stack  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
 from fastapi.responses import PlainTextResponse  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
 
-from tests.service import serving, uv  # noqa: E402
+from tests.support.service import serving, uv  # noqa: E402
 
 LIMITS = {"LOGIN_LIMIT": "1000000/minute", "LOGIN_LIMIT_ADDRESS": "1000000/minute"}
 RANGE = (0.9, 1.1)

@@ -25,8 +25,8 @@ PROMPTS = CONTEXT["__prompts__"]
 TYPED = {
     "project_name": "Orders",
     "use_rate_limit": "y",
-    "jwt": "3",
     "database": "2",
+    "jwt": "3",
     "use_websocket": "y",
 }
 
@@ -58,7 +58,7 @@ class Layer(NamedTuple):
 
 def layers() -> list[Layer]:
     """Return what `stack()` of the template lists, outermost first."""
-    path = TREE / "app" / "middleware" / "__init__.py"
+    path = TREE / "app" / "stack.py"
     lines = path.read_text(encoding="utf-8").splitlines()
     stack = next(
         node

@@ -24,27 +24,28 @@ PLACEHOLDER = "change-me"
 ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 
 AUTH = """
-    app/api/routes/users.py
+    app/api/routes/me.py
     app/auth/__init__.py
     app/auth/dependencies.py
     app/auth/tokens.py
-    tests/api/routes/test_users.py
+    tests/api/routes/test_me.py
     tests/auth/test_dependencies.py
+    tests/auth/support.py
     tests/auth/test_tokens.py
 """.split()
 ISSUE = """
-    app/api/routes/accounts.py
+    app/api/routes/users.py
     app/api/routes/token.py
-    app/auth/accounts.py
+    app/auth/users.py
     app/auth/issue.py
     app/auth/login_limit.py
     app/auth/models.py
     app/auth/passwords.py
     app/auth/refresh.py
     migrations/versions/users_0001.py
-    tests/api/routes/test_accounts.py
+    tests/api/routes/test_users.py
     tests/api/routes/test_token.py
-    tests/auth/test_accounts.py
+    tests/auth/test_users.py
     tests/auth/test_issue.py
     tests/auth/test_login_limit.py
     tests/auth/test_passwords.py
@@ -72,17 +73,17 @@ DATABASE = """
     app/db/base.py
     app/db/errors.py
     app/db/models.py
-    app/db/schema.py
+    app/db/migration_state.py
     app/db/sessions.py
-    app/db/settings.py
+    app/db/pool.py
     app/middleware/transaction.py
     migrations/env.py
     migrations/script.py.mako
     migrations/versions/items_0001.py
     tests/api/routes/test_items.py
-    tests/databases/shared.py
+    tests/fixtures/database.py
     tests/db/test_base.py
-    tests/db/test_schema.py
+    tests/db/test_migration_state.py
     tests/middleware/test_transaction.py
 """.split()
 
@@ -105,13 +106,18 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
             answers["use_rate_limit"] is True,
             [
                 *middleware("rate_limit"),
-                "app/core/redis_windows.py",
-                "tests/core/test_redis_windows.py",
+                "app/limits/redis_limiter.py",
+                "tests/limits/test_redis_limiter.py",
             ],
         ),
         (
             answers["use_rate_limit"] is True or answers["jwt"] == "issue",
-            ["app/core/windows.py", "tests/core/test_windows.py"],
+            [
+                "app/limits/__init__.py",
+                "app/limits/limit.py",
+                "app/limits/memory_limiter.py",
+                "tests/limits/test_memory_limiter.py",
+            ],
         ),
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
@@ -148,24 +154,24 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (
             answers["background_tasks"] == "taskiq",
             [
-                *middleware("on_success"),
+                *middleware("after_commit"),
                 "app/api/routes/tasks.py",
                 "app/tasks/broker.py",
                 "app/tasks/middleware.py",
                 "app/tasks/streams.py",
-                "app/tasks/worker.py",
+                "app/worker.py",
                 "tests/tasks/test_broker.py",
                 "tests/tasks/test_streams.py",
-                "tests/tasks/test_worker.py",
+                "tests/test_worker.py",
             ],
         ),
         (answers["use_websocket"] is True, [*middleware("websocket"), *REALTIME]),
-        (redis, ["app/core/redis.py", "tests/core/test_redis.py"]),
+        (redis, ["app/core/redis.py", "tests/core/test_redis.py", "tests/fixtures/redis.py"]),
         (
             answers["use_rate_limit"] is True
             or answers["use_websocket"] is True
             or answers["jwt"] == "issue",
-            ["app/core/addresses.py", "tests/core/test_addresses.py"],
+            ["app/core/client_address.py", "tests/core/test_client_address.py"],
         ),
         (answers["use_example_middleware"] is True, middleware("example")),
         (answers["database"] != "none", DATABASE),
@@ -179,7 +185,7 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
 
 def database(name: str) -> list[str]:
     """Return the files of the database `name`."""
-    return [f"app/db/{name}.py", f"tests/databases/{name}.py", f"tests/db/test_{name}.py"]
+    return [f"app/db/{name}.py", f"tests/fixtures/{name}.py", f"tests/db/test_{name}.py"]
 
 
 def middleware(name: str) -> list[str]:

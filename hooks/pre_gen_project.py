@@ -22,8 +22,8 @@ BOOLEANS = (
     "use_docker",
 )
 CHOICES = {
-    "jwt": ("none", "verify", "issue"),
     "database": ("none", "sqlite", "postgresql"),
+    "jwt": ("none", "verify", "issue"),
     "background_tasks": ("none", "fastapi", "taskiq"),
     "ci": ("github", "gitlab", "none"),
 }

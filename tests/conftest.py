@@ -14,10 +14,10 @@ from pytest_cookies.plugin import Cookies
 
 from tests.combinations.rendering import render
 from tests.combinations.summary import pytest_terminal_summary as pytest_terminal_summary
-from tests.picks import COMBINATIONS, DEFAULTS, QUESTIONS, Answer, Answers
-from tests.redis_server import RedisServer, redis_server
-from tests.service import uv
-from tests.template import ROOT
+from tests.support.picks import COMBINATIONS, DEFAULTS, QUESTIONS, Answer, Answers
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.service import uv
+from tests.support.template import ROOT
 
 SCHEMATHESIS = "schemathesis>=4.32"
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from tests.picks import DEFAULTS, QUESTIONS, Answer, Answers
+from tests.support.picks import DEFAULTS, QUESTIONS, Answer, Answers
 
 # What each question that is not free text can be answered with.
 CHOICES: dict[str, list[Answer]] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from tests.combinations.answers import CHOICES, is_refused
-from tests.picks import COMBINATIONS, DEFAULTS, Answer, Answers
+from tests.support.picks import COMBINATIONS, DEFAULTS, Answer, Answers
 
 Triple = frozenset[tuple[str, Answer]]
 # More find fewer rows, and take longer: this is done whenever tests are collected.

@@ -8,7 +8,7 @@ from functools import cache
 import yaml
 
 from tests.combinations.program import Program
-from tests.picks import OWNED
+from tests.support.picks import OWNED
 
 # What GitHub fills in itself.
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}")

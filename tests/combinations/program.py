@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from tests.template import template_files
+from tests.support.template import template_files
 
 FIRST_PARTY = ("app", "tests")
 MODULE_NAMES = {"__name__"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.combinations.facts import Facts, facts
 from tests.combinations.program import Program
-from tests.picks import FOR_COMPOSE, OWNED, Answers, files_of, owned_by
+from tests.support.picks import FOR_COMPOSE, OWNED, Answers, files_of, owned_by
 
 # The distributions that it takes to refer to a module, or to a part of one. What comes with a
 # distribution that is declared, and belongs to its interface, needs no declaration.
@@ -58,7 +58,7 @@ class Programs:
             for program in self.modules.values()
             for name in program.own - self.offers
         ]
-        self.settings = {name.upper() for name in self.fields_of("app.core.config.Settings")}
+        self.settings = {name.upper() for name in self.fields_of("app.config.Settings")}
         self.distributions = self._distributions()
 
     def fields_of(self, dotted: str) -> set[str]:

@@ -7,8 +7,16 @@ from typing import Any
 from cookiecutter.utils import create_env_with_context
 from jinja2 import nodes
 
-from tests.picks import DEFAULTS, Answer, Answers
-from tests.template import CONTEXT, TREE, files_below, is_copied, load_hook, template_files
+from tests.support.picks import DEFAULTS, Answer, Answers
+from tests.support.template import (
+    CONTEXT,
+    TREE,
+    files_below,
+    is_copied,
+    load_hook,
+    template_files,
+    with_derived,
+)
 
 Texts = dict[str, str]
 """What the files of a project say, by path."""
@@ -91,7 +99,8 @@ def problems(answers: Answers) -> list[str]:
 
 def render(answers: Answers) -> Texts:
     """Return the project that is generated after these answers, but for `.env` and the answers."""
-    return {template.path: template.render(answers) for template in unpruned(answers)}
+    complete = with_derived(answers)
+    return {template.path: template.render(complete) for template in unpruned(answers)}
 
 
 def unpruned(answers: Answers) -> list[Template]:
@@ -107,7 +116,8 @@ def unpruned(answers: Answers) -> list[Template]:
 
 def difference(answers: Answers, project: Path) -> set[str]:
     """Return the files in which a project on disk is not the one in memory, but for `.env`."""
-    texts = {template.path: template.render_whole(answers) for template in unpruned(answers)}
+    complete = with_derived(answers)
+    texts = {template.path: template.render_whole(complete) for template in unpruned(answers)}
     written = {path: (project / path).read_bytes() for path in files_below(project) - {".env"}}
     return {
         path

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.picks import Answers
-from tests.postgresql import database
-from tests.raw import ask, sign
-from tests.service import Service, serving
+from tests.support.picks import Answers
+from tests.support.postgresql import database
+from tests.support.raw import ask, sign
+from tests.support.service import Service, serving
 
 # As many requests as schemathesis makes, and as many passwords.
 PATIENT = {

@@ -9,8 +9,8 @@ from tests.combinations.covering import covering_array
 from tests.combinations.rendering import difference
 from tests.combinations.serving import credentials, served
 from tests.conftest import Bake
-from tests.picks import Answers
-from tests.service import run
+from tests.support.picks import Answers
+from tests.support.service import run
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import itertools
 
 from tests.combinations.answers import CHOICES, is_refused
 from tests.combinations.covering import covering_array
-from tests.picks import COMBINATIONS, DEFAULTS, QUESTIONS
+from tests.support.picks import COMBINATIONS, DEFAULTS, QUESTIONS
 
 
 def test_every_three_answers_that_can_meet_do() -> None:

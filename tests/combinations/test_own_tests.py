@@ -6,8 +6,8 @@ import pytest
 
 from tests.combinations.covering import covering_array
 from tests.conftest import Bake
-from tests.picks import COMBINATIONS
-from tests.service import run_own_tests
+from tests.support.picks import COMBINATIONS
+from tests.support.service import run_own_tests
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from tests.combinations.answers import CHOICES, every_combination, is_refused
 from tests.combinations.covering import covering_array
 from tests.combinations.project import wrong
 from tests.combinations.rendering import Texts, problems, render
-from tests.picks import DEFAULTS, Answers
+from tests.support.picks import DEFAULTS, Answers
 
 
 class Distinct:

@@ -1,6 +1,6 @@
 """Projects in fresh environments that hold exactly what they declare, of every allowed age.
 
-With the newest versions, `tests/test_generated_project.py` does more with further combinations.
+With the newest versions, `tests/service/test_generated_project.py` tests further combinations.
 """
 
 from pathlib import Path
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.picks import COMBINATIONS, EVERYTHING, Answers
-from tests.service import uv
+from tests.support.picks import COMBINATIONS, EVERYTHING, Answers
+from tests.support.service import uv
 
 pytestmark = pytest.mark.slow
 

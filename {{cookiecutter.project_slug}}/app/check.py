@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic import ValidationError
 
-from app.core.config import Settings
+from app.config import Settings
 from app.core.settings import describe
 
 

@@ -13,26 +13,31 @@ from app import api, realtime
 # {%- else +%}from app import api
 # {%- endif +%}
 # {%- if cookiecutter.jwt == "issue" +%}
-from app.auth import accounts
+from app.auth import users
 
 # {%- endif +%}
-# {% if cookiecutter.use_rate_limit and cookiecutter.jwt == "issue" %}
-from app.core import errors, redis, redis_windows, telemetry
+from app.config import Settings, get_settings
 
-# {%- elif cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" +%}from app.core import errors, redis, telemetry
-# {%- else +%}from app.core import errors, telemetry
+# {%- if cookiecutter.__redis +%}
+from app.core import errors, redis, telemetry
+
+# {%- else %}{{ "\n" }}from app.core import errors, telemetry
 # {%- endif +%}
-from app.core.config import Settings, get_settings
-
 # {%- if cookiecutter.database != "none" +%}
 from app.db import sessions
 
 # {%- endif +%}
-# {% if cookiecutter.use_api_key %}
-from app.middleware import api_key, stack
+# {%- if cookiecutter.use_rate_limit +%}
+from app.limits.redis_limiter import create_limiter
 
-# {%- else +%}from app.middleware import stack
+# {%- elif cookiecutter.jwt == "issue" %}{{ "\n" }}from app.limits.memory_limiter import MemoryLimiter
 # {%- endif +%}
+# {%- if cookiecutter.use_api_key +%}
+from app.middleware import api_key
+
+# {%- endif +%}
+from app.stack import stack
+
 # {%- if cookiecutter.background_tasks == "taskiq" +%}
 from app.tasks import broker
 
@@ -43,46 +48,54 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def announce(app: FastAPI) -> AsyncIterator[None]:
-    """Log the layers that requests go through."""
+async def log_layers(app: FastAPI) -> AsyncIterator[None]:
+    """Log the middleware stack once, when the service starts."""
     layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
-    logger.info("serving behind %s", " > ".join(layers))
+    logger.info("middleware: %s", " > ".join(layers))
     yield
 
 
-# What the service holds while it runs: opened in this order, closed in the reverse.
-RESOURCES = [
-    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
-    redis.serve,
+# Entered in this order when the service starts, and exited in reverse when it stops.
+LIFESPANS = [
+    # {% if cookiecutter.__redis %}
+    redis.lifespan,
     # {% endif %}
     # {% if cookiecutter.database != "none" %}
-    sessions.serve,
+    sessions.lifespan,
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
-    broker.serve,
-    # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.serve,
+    broker.lifespan,
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.lifespan,
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
-    realtime.serve,
+    realtime.lifespan,
     # {% endif %}
-    announce,
+    log_layers,
 ]
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold the resources."""
-    async with AsyncExitStack() as held:
-        for resource in RESOURCES:
-            await held.enter_async_context(resource(app))
+    """Run the lifespans of all options."""
+    async with AsyncExitStack() as entered:
+        for enter in LIFESPANS:
+            await entered.enter_async_context(enter(app))
         yield
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application from `settings`, or from the environment and `.env`."""
+    """Build the application.
+
+    `settings`: those of the environment and `.env` if None. Servers import `app.main`; tests call
+    this with settings of their own.
+    """
     settings = settings or get_settings()
-    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
+    # {% if cookiecutter.__redis %}
     client = redis.connect(settings)
+    # {% endif %}
+    # {% if cookiecutter.use_rate_limit %}
+    limiter = create_limiter(client)
+    # {% elif cookiecutter.jwt == "issue" %}    limiter = MemoryLimiter()
     # {% endif %}
     app = FastAPI(
         # {% if false %}
@@ -98,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url="/redoc" if settings.docs_enabled else None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         # {% if cookiecutter.use_rate_limit %}
-        middleware=stack(settings, client),
+        middleware=stack(settings, limiter),
         # {% else %}        middleware=stack(settings),
         # {% endif %}
         exception_handlers=errors.HANDLERS,
@@ -108,21 +121,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.checks = {}
-    # {% if cookiecutter.use_rate_limit or cookiecutter.use_websocket or cookiecutter.background_tasks == "taskiq" %}
-    redis.watch(app, client)
+    # {% if cookiecutter.__redis %}
+    redis.set_up(app, client)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
     app.state.broker = broker.create_broker(settings)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = runner.TaskRunner(settings)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
-    realtime.watch(app, client, queue_size=settings.websocket_queue_size)
+    realtime.set_up(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
     app.router.default = errors.not_found
     api.include_routers(app, settings)
-    # {% if cookiecutter.jwt == "issue" and cookiecutter.use_rate_limit %}
-    accounts.serve(app, settings, redis_windows.create_windows(client))
-    # {% elif cookiecutter.jwt == "issue" %}    accounts.serve(app, settings)
+    # {% if cookiecutter.jwt == "issue" %}
+    users.set_up(app, settings, limiter)
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)

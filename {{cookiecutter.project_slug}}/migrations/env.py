@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from app import db
 
 # {%- if cookiecutter.jwt == "issue" +%}
-from app.auth import models as accounts
+from app.auth import models as users
 
 # {%- endif +%}
-from app.core.config import get_settings
+from app.config import get_settings
 from app.db import (
     base,
     models,
@@ -21,7 +21,7 @@ from app.db import (
 # Every module that has models, so that `alembic revision --autogenerate` sees their tables.
 MODELS = [
     # {% if cookiecutter.jwt == "issue" %}
-    accounts,
+    users,
     # {% endif %}
     models,
 ]

@@ -2,9 +2,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.core.config import get_settings
+from app.config import get_settings
 from app.factory import create_app
 
 
@@ -15,13 +16,14 @@ def test_settings_are_those_of_the_environment(environ: Callable[..., None]) -> 
     assert app.state.settings.max_body_size == 5
 
 
-def test_the_start_says_what_it_serves_behind(
-    layers: list[str],
+def test_the_start_logs_the_middleware(
+    app: FastAPI,
     log: Callable[[], list[dict[str, Any]]],
     make_client: Callable[..., TestClient],
 ) -> None:
-    make_client()
-    assert f"serving behind {' > '.join(layers)}" in [entry["message"] for entry in log()]
+    make_client(app)
+    names = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
+    assert f"middleware: {' > '.join(names)}" in [entry["message"] for entry in log()]
 
 
 def test_the_errors_are_documented(client: TestClient) -> None:

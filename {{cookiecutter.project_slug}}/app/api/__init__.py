@@ -3,14 +3,14 @@
 from fastapi import FastAPI
 
 from app.api.routes import (
-    # {% if cookiecutter.jwt == "issue" %}
-    accounts,
-    # {% endif %}
     # {% if cookiecutter.background_tasks == "fastapi" %}    background_tasks,
     # {% endif %}
     health,
     # {% if cookiecutter.database != "none" %}
     items,
+    # {% endif %}
+    # {% if cookiecutter.jwt != "none" %}
+    me,
     # {% endif %}
     root,
     # {% if cookiecutter.background_tasks == "taskiq" %}
@@ -18,8 +18,6 @@ from app.api.routes import (
     # {% endif %}
     # {% if cookiecutter.jwt == "issue" %}
     token,
-    # {% endif %}
-    # {% if cookiecutter.jwt != "none" %}
     users,
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
@@ -46,10 +44,10 @@ def include_routers(app: FastAPI, settings: CoreSettings) -> None:
     # {% elif cookiecutter.database != "none" %}    app.include_router(items.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
-    app.include_router(users.router, prefix=settings.api_prefix)
+    app.include_router(me.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.jwt == "issue" %}
-    app.include_router(accounts.router, prefix=settings.api_prefix)
+    app.include_router(users.router, prefix=settings.api_prefix)
     app.include_router(token.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}

@@ -7,9 +7,9 @@ from uuid import uuid4
 import jwt
 from pydantic import Field, SecretStr, field_validator
 
-from app.auth.models import Account
+from app.auth.models import User
 from app.auth.tokens import REMEDY, SecretKeys, TokenSettings, Verifier, key_id
-from app.core.windows import Limit
+from app.limits.limit import Limit
 
 ALGORITHM = "HS256"
 TYPE = "at+jwt"
@@ -59,8 +59,8 @@ def create_verifier(settings: JWTSettings) -> Verifier:
     return Verifier(settings, SecretKeys(settings), algorithm=ALGORITHM, types=[TYPE])
 
 
-def issue_token(settings: JWTSettings, account: Account, scopes: Sequence[str]) -> str:
-    """Return an access token for `account`. Source: RFC 9068, section 2"""
+def issue_token(settings: JWTSettings, user: User, scopes: Sequence[str]) -> str:
+    """Return an access token for `user`. Source: RFC 9068, section 2"""
     key = settings.jwt_secret_key.get_secret_value().encode()
     now = int(time())
     claims = {
@@ -68,8 +68,8 @@ def issue_token(settings: JWTSettings, account: Account, scopes: Sequence[str]) 
         "aud": settings.jwt_audience,
         # Users log in to this service itself: it is its own client.
         "client_id": settings.jwt_audience,
-        "sub": str(account.id),
-        "preferred_username": account.username,
+        "sub": str(user.id),
+        "preferred_username": user.username,
         "scope": " ".join(scopes),
         "iat": now,
         "exp": now + settings.jwt_access_lifetime,

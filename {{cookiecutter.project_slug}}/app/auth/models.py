@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base
 
 
-class Account(Base):
+class User(Base):
     """A user who logs in with a password. `scopes`: what their tokens may allow, space between."""
 
     __tablename__ = "users"

@@ -23,7 +23,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.models import Account, Login
+from app.auth.models import Login, User
 
 # In bytes: the id of a login, and a secret.
 ID, SECRET = 16, 32
@@ -41,11 +41,11 @@ class Rotation(NamedTuple):
     """What comes of a refresh token: the token that replaces it, for whom, and for what."""
 
     token: str
-    account: Account
+    user: User
     scopes: str
 
 
-async def start(session: AsyncSession, account: Account, scopes: str, lifetime: int) -> str:
+async def start(session: AsyncSession, user: User, scopes: str, lifetime: int) -> str:
     """Begin a login of `lifetime` seconds, and return its first token."""
     now = datetime.now(UTC)
     # Without waiting for another login that is about to remove the same.
@@ -53,7 +53,7 @@ async def start(session: AsyncSession, account: Account, scopes: str, lifetime: 
     await _end(session, Login.id.in_(expired.with_for_update(skip_locked=True)))
     secret = token_bytes(SECRET)
     login = Login(
-        user_id=account.id,
+        user_id=user.id,
         scopes=scopes,
         expires_at=now + timedelta(seconds=lifetime),
         digest=_digest(secret),
@@ -90,17 +90,17 @@ async def rotate(session: AsyncSession, token: str, grace: int) -> Rotation | No
     login = await session.get(Login, login_id)
     if login is None or login.expires_at <= now:
         return None
-    account = await session.get_one(Account, login.user_id)
+    user = await session.get_one(User, login.user_id)
     if not claimed:
         is_late = now - login.rotated_at > timedelta(seconds=grace)
         if login.previous_digest != digest or is_late or not grace:
-            logger.warning("a refresh token was used again: the login of %s ends", account.id)
+            logger.warning("a refresh token was used again: the login of %s ends", user.id)
             await _end(session, Login.id == login_id)
             return None
-    if not account.is_active:
+    if not user.is_active:
         await _end(session, Login.id == login_id)
         return None
-    return Rotation(_encode(login_id, _successor(secret, login.seed)), account, login.scopes)
+    return Rotation(_encode(login_id, _successor(secret, login.seed)), user, login.scopes)
 
 
 async def revoke(session: AsyncSession, token: str) -> None:

@@ -90,7 +90,7 @@ class KeysUnavailable(Exception):
     """Nobody knows yet with which keys tokens are signed."""
 
 
-class User(BaseUser):
+class TokenUser(BaseUser):
     """Whom a token stands for. `claims`: all that its issuer says; `scopes`: what it allows."""
 
     def __init__(self, claims: Mapping[str, Any]) -> None:
@@ -148,7 +148,7 @@ class Verifier:
         self.audience = settings.jwt_audience
         self.leeway = settings.jwt_leeway
 
-    async def verify(self, token: bytes) -> User:
+    async def verify(self, token: bytes) -> TokenUser:
         """Return whom `token` stands for, or raise InvalidToken."""
         if len(token) > MAX_LENGTH or not _is_jws(token):
             raise InvalidToken("malformed")
@@ -161,7 +161,7 @@ class Verifier:
             raise InvalidToken("of another type")
         for key in await self.keys.find(header.get("kid")):
             try:
-                return User(self.decode(token, key))
+                return TokenUser(self.decode(token, key))
             except jwt.InvalidSignatureError:
                 continue
             except jwt.MissingRequiredClaimError as error:

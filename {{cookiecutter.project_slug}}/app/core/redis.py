@@ -44,7 +44,7 @@ def connect(settings: RedisSettings) -> Redis | None:
     return Redis.from_url(settings.redis_url.get_secret_value(), retry=retry)
 
 
-def watch(app: FastAPI, client: Redis | None) -> None:
+def set_up(app: FastAPI, client: Redis | None) -> None:
     """Keep the client at `app.state.redis`, and let readiness ask it."""
     app.state.redis = client
     if client:
@@ -52,7 +52,7 @@ def watch(app: FastAPI, client: Redis | None) -> None:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Close the connections when the service stops."""
     try:
         yield

@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.settings import PLACEHOLDER, CoreSettings
-from app.db.settings import PoolSettings
+from app.db.pool import PoolSettings
 
 DRIVER = "postgresql+psycopg"
 

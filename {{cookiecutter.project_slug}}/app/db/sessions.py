@@ -11,7 +11,7 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app import db
-from app.db import schema
+from app.db import migration_state
 
 Sessions = async_sessionmaker[AsyncSession]
 """A factory of sessions, for whatever is no request: WebSockets, background work, scripts.
@@ -36,12 +36,12 @@ async def connect(settings: db.DatabaseSettings) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold the engine and the factory of sessions of `app`, and let `/readyz` ask the database."""
     async with connect(app.state.settings) as engine:
         app.state.engine = engine
         app.state.sessions = create_sessions(engine)
-        app.state.checks["database"] = partial(schema.check, engine)
+        app.state.checks["database"] = partial(migration_state.check, engine)
         yield
 
 

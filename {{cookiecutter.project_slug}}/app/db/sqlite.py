@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core.settings import CoreSettings
-from app.db import schema
-from app.db.settings import PoolSettings
+from app.db import migration_state
+from app.db.pool import PoolSettings
 
 
 class DatabaseSettings(PoolSettings):
@@ -59,7 +59,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
 
 async def prepare(engine: AsyncEngine, settings: CoreSettings) -> None:
     """Bring the schema up to date, so that one command starts a service that works."""
-    await schema.upgrade(engine, settings)
+    await migration_state.upgrade(engine, settings)
 
 
 def _configure(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

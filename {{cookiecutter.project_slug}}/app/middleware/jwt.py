@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth import JWTSettings, create_verifier
-from app.auth.tokens import InvalidToken, KeysUnavailable, User, Verifier
+from app.auth.tokens import InvalidToken, KeysUnavailable, TokenUser, Verifier
 from app.core.errors import error_response
 from app.core.paths import route_path
 
@@ -72,7 +72,9 @@ class JWTMiddleware:
         else:
             await self.serve_socket(scope, receive, send, user)
 
-    async def serve_socket(self, scope: Scope, receive: Receive, send: Send, user: User) -> None:
+    async def serve_socket(
+        self, scope: Scope, receive: Receive, send: Send, user: TokenUser
+    ) -> None:
         # What is left for the application to choose from: it must not answer with the token.
         subprotocols = scope.get("subprotocols", [])
         has_subprotocol = subprotocols[:1] == [SUBPROTOCOL]

@@ -4,17 +4,15 @@ from collections.abc import Collection, Mapping
 from typing import Literal
 
 from pydantic import field_validator
-from redis.asyncio import Redis
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.addresses import client_network
+from app.core.client_address import client_network
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, READINESS, route_path
 from app.core.redis import RedisSettings
-from app.core.redis_windows import create_windows
 from app.core.settings import StringList
-from app.core.windows import Limit, Window, Windows
+from app.limits.limit import Limit, Limiter, WindowState
 
 RESPONSE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
@@ -57,7 +55,7 @@ class RateLimitMiddleware:
     """Answer 429 to a request or WebSocket handshake of a client that made too many.
 
     `path_limits` stand in for `limit` at their paths and below; `/` stands for itself alone.
-    `windows`: where is counted; `is_required` refuses all with a 503 while that does not answer.
+    `limiter`: where is counted; `is_required` refuses all with a 503 while that does not answer.
     A client is its address, as the server has it; of IPv6 its network.
     Source: RFC 6585, section 4; draft-ietf-httpapi-ratelimit-headers-06
     """
@@ -69,7 +67,7 @@ class RateLimitMiddleware:
         limit: Limit,
         path_limits: Mapping[str, Limit],
         exempt_paths: Collection[str],
-        windows: Windows,
+        limiter: Limiter,
         is_required: bool,
     ) -> None:
         self.app = app
@@ -78,7 +76,7 @@ class RateLimitMiddleware:
         # The longest first, which is the closest.
         self.rules = sorted(rules, key=lambda rule: len(rule[0]), reverse=True)
         self.exempt_paths = frozenset(exempt_paths)
-        self.windows = windows
+        self.limiter = limiter
         self.is_required = is_required
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +89,7 @@ class RateLimitMiddleware:
             return
 
         rule, limit = self.find_rule(path)
-        window = await self.windows.hit(f"{rule}:{client_network(scope)}", limit)
+        window = await self.limiter.hit(f"{rule}:{client_network(scope)}", limit)
         if window is None and self.is_required:
             response = error_response(503, "Try again later", headers={"Retry-After": "1"})
             await response(scope, receive, send)
@@ -111,20 +109,23 @@ class RateLimitMiddleware:
         return "", self.limit
 
 
-def layer(settings: RateLimitSettings, redis: Redis | None) -> Middleware:
-    """Count in `redis`, or in memory where there is none. Health is not limited."""
+def layer(settings: RateLimitSettings, limiter: Limiter) -> Middleware:
+    """Limit all paths but those of the health checks.
+
+    `limiter`: counts the requests.
+    """
     rules = [rule.partition("=") for rule in settings.rate_limit_paths]
     return Middleware(
         RateLimitMiddleware,
         limit=Limit.parse(settings.rate_limit),
         path_limits={path: Limit.parse(limit) for path, _, limit in rules},
         exempt_paths=[LIVENESS, READINESS],
-        windows=create_windows(redis),
+        limiter=limiter,
         is_required=settings.rate_limit_on_store_error == "refuse",
     )
 
 
-def _with_headers(send: Send, limit: Limit, window: Window) -> Send:
+def _with_headers(send: Send, limit: Limit, window: WindowState) -> Send:
     values = (limit.amount, window.remaining, window.reset)
     headers = [(name, b"%d" % value) for name, value in zip(_HEADERS, values, strict=True)]
 

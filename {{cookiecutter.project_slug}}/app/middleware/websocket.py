@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.addresses import client_network
+from app.core.client_address import client_network
 from app.core.errors import error_response
 from app.core.redis import RedisSettings
 from app.core.settings import StringList

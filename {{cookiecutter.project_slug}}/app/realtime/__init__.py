@@ -11,7 +11,7 @@ from app.realtime.memory_hub import MemoryHub
 from app.realtime.redis_hub import RedisHub
 
 
-def watch(app: FastAPI, redis: Redis | None, *, queue_size: int) -> None:
+def set_up(app: FastAPI, redis: Redis | None, *, queue_size: int) -> None:
     """Keep a hub at `app.state.hub`, and let readiness ask it."""
     hub: Hub = MemoryHub(queue_size=queue_size)
     if redis:
@@ -24,7 +24,7 @@ def watch(app: FastAPI, redis: Redis | None, *, queue_size: int) -> None:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Run the hub while the service does."""
     await app.state.hub.start()
     try:

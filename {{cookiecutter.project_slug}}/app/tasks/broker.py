@@ -79,7 +79,7 @@ def create_broker(settings: TaskSettings) -> AsyncBroker:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold the queue of `app`, to which its requests send."""
     await app.state.broker.startup()
     try:
@@ -99,7 +99,7 @@ def enqueue(request: Request, function: Callable[P, Any], *args: P.args, **kwarg
     task = broker.local_task_registry[names[function]]
     task_id = broker.id_generator()
     send = partial(task.kicker().with_task_id(task_id).kiq, *args, **kwargs)
-    request.state.on_success.append(send)
+    request.state.after_commit.append(send)
     return task_id
 
 

@@ -108,7 +108,7 @@ class TaskRunner:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Let the tasks of `app` finish when the service stops."""
     try:
         yield

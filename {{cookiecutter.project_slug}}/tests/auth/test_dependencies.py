@@ -4,12 +4,13 @@ from typing import Annotated, Any
 import pytest
 from fastapi import FastAPI, Security, WebSocket
 from fastapi.testclient import TestClient
-from httpx2 import Response
 
 from app.auth.dependencies import CurrentUser, current_user
-from app.auth.tokens import User
+from app.auth.tokens import TokenUser
+from tests.auth.support import make_token
+from tests.support import reject_websocket
 
-Writer = Annotated[User, Security(current_user, scopes=["items:read", "items:write"])]
+Writer = Annotated[TokenUser, Security(current_user, scopes=["items:read", "items:write"])]
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def test_nobody_is_asked_for_a_token(client: TestClient) -> None:
 
 @pytest.mark.parametrize("scope", ["", "items:read", "items:writer items:read", "items:write"])
 def test_a_token_that_does_not_allow_it_is_forbidden(
-    scope: str, client: TestClient, make_token: Callable[..., str]
+    scope: str,
+    client: TestClient,
 ) -> None:
     response = client.get("/write", headers={"Authorization": f"Bearer {make_token(scope=scope)}"})
     assert response.status_code == 403
@@ -55,7 +57,7 @@ def test_a_token_that_does_not_allow_it_is_forbidden(
 
 
 def test_a_token_that_allows_it_is_welcome(
-    client: TestClient, make_token: Callable[..., str]
+    client: TestClient,
 ) -> None:
     token = make_token(scope="items:write other items:read")
     headers = {"Authorization": f"Bearer {token}"}
@@ -65,11 +67,11 @@ def test_a_token_that_allows_it_is_welcome(
 
 
 def test_a_socket_is_refused_like_a_request(
-    client: TestClient, refuse: Callable[..., Response]
+    client: TestClient,
 ) -> None:
-    assert refuse(client, "/socket").status_code == 403
+    assert reject_websocket(client, "/socket").status_code == 403
     del client.headers["Authorization"]
-    response = refuse(client, "/socket")
+    response = reject_websocket(client, "/socket")
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == "Bearer"
 

@@ -9,15 +9,15 @@ import pytest
 from pydantic import ValidationError
 
 from app.auth.issue import JWTSettings, create_verifier, issue_token
-from app.auth.models import Account
-from app.auth.tokens import InvalidToken, User
-from app.core.config import Settings
+from app.auth.models import User
+from app.auth.tokens import InvalidToken, TokenUser
+from app.config import Settings
 
 OTHER = "another-secret-of-the-tests-32-by"
-ACCOUNT = Account(id=uuid4(), username="ada")
+ACCOUNT = User(id=uuid4(), username="ada")
 
 
-def verify(settings: JWTSettings, token: str) -> User:
+def verify(settings: JWTSettings, token: str) -> TokenUser:
     return asyncio.run(create_verifier(settings).verify(token.encode()))
 
 

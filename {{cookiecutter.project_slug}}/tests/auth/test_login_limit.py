@@ -5,7 +5,8 @@ import pytest
 from fastapi import HTTPException
 
 from app.auth.login_limit import LoginLimit
-from app.core.windows import Limit, MemoryWindows, Window
+from app.limits.limit import Limit, WindowState
+from app.limits.memory_limiter import MemoryLimiter
 
 
 class Clock:
@@ -22,8 +23,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def limit(clock: Clock) -> LoginLimit:
-    windows = MemoryWindows(clock=clock)
-    return LoginLimit(by_name=Limit(2, 60), by_address=Limit(3, 60), windows=windows)
+    limiter = MemoryLimiter(clock=clock)
+    return LoginLimit(by_name=Limit(2, 60), by_address=Limit(3, 60), limiter=limiter)
 
 
 def is_open(check: Awaitable[None]) -> bool:
@@ -73,8 +74,8 @@ def test_a_name_is_no_address(limit: LoginLimit) -> None:
 
 def test_while_the_store_does_not_answer_tries_are_counted_in_memory() -> None:
     class Silent:
-        async def hit(self, key: str, limit: Limit) -> Window | None:
+        async def hit(self, key: str, limit: Limit) -> WindowState | None:
             return None
 
-    limit = LoginLimit(by_name=Limit(2, 60), by_address=Limit(1, 60), windows=Silent())
+    limit = LoginLimit(by_name=Limit(2, 60), by_address=Limit(1, 60), limiter=Silent())
     assert [is_open(limit.check_name("ada")) for _ in range(3)] == [True, True, False]

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.auth import passwords
 from app.auth.passwords import NewPassword, Password, Passwords
-from app.core.config import Settings
+from app.config import Settings
 
 
 @pytest.fixture

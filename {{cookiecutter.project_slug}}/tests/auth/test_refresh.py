@@ -10,8 +10,8 @@ from sqlalchemy import delete, func, select, update
 
 from app import db
 from app.auth import refresh
-from app.auth.models import Account, Login
-from app.core.config import Settings
+from app.auth.models import Login, User
+from app.config import Settings
 from app.db.sessions import Sessions, create_sessions
 
 Test = Callable[[Sessions], Awaitable[None]]
@@ -37,12 +37,12 @@ def run(make_settings: Callable[..., Settings]) -> Callable[[Test], None]:
 
 async def log_in(sessions: Sessions, username: str = "ada") -> str:
     async with sessions.begin() as session:
-        account = await session.scalar(select(Account).where(Account.username == username))
-        if account is None:
-            account = Account(username=username, password_hash="")
-            session.add(account)
+        user = await session.scalar(select(User).where(User.username == username))
+        if user is None:
+            user = User(username=username, password_hash="")
+            session.add(user)
             await session.flush()
-        return await refresh.start(session, account, "a b", 3600)
+        return await refresh.start(session, user, "a b", 3600)
 
 
 async def rotate(sessions: Sessions, token: str, grace: int = GRACE) -> str | None:
@@ -69,7 +69,7 @@ def test_a_token_is_exchanged_for_another_of_the_same_login(run: Callable[[Test]
             async with sessions.begin() as session:
                 rotation = await refresh.rotate(session, token, 0)
             assert rotation
-            assert rotation.account.username == "ada"
+            assert rotation.user.username == "ada"
             assert rotation.scopes == "a b"
             token = rotation.token
             seen.add(token)
@@ -208,12 +208,12 @@ def test_who_is_no_user_any_more_is_not_logged_in(run: Callable[[Test], None]) -
     async def test(sessions: Sessions) -> None:
         token = await log_in(sessions)
         async with sessions.begin() as session:
-            await session.execute(update(Account).values(is_active=False))
+            await session.execute(update(User).values(is_active=False))
         assert await rotate(sessions, token) is None
         assert await count(sessions) == 0
         await log_in(sessions)
         async with sessions.begin() as session:
-            await session.execute(delete(Account))
+            await session.execute(delete(User))
         assert await count(sessions) == 0
 
     run(test)

@@ -4,13 +4,13 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable
 
 import jwt
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.auth.tokens import InvalidToken, SecretKeys, TokenSettings, User, Verifier
+from app.auth.tokens import InvalidToken, SecretKeys, TokenSettings, TokenUser, Verifier
+from tests.auth.support import make_token
 
 SECRET = "secret-of-the-tests-with-32-bytes"
 OTHER = "another-secret-of-the-tests-32-by"
@@ -22,7 +22,7 @@ q9UU8I5mEovUf86QZ7kOBIjJwqnzD1omageEHWwHdBO6B+dFabmdT9POxg==
 NOW = int(time.time())
 
 
-def verify(token: str, **changes: object) -> User:
+def verify(token: str, **changes: object) -> TokenUser:
     values = {
         "jwt_secret_key": SECRET,
         "jwt_issuer": "https://id.example.com",
@@ -56,7 +56,8 @@ def sign(header: object, payload: object, secret: str = SECRET) -> str:
     ],
 )
 def test_a_token_says_who_calls_and_what_it_allows(
-    changes: dict[str, object], scopes: list[str], make_token: Callable[..., str]
+    changes: dict[str, object],
+    scopes: list[str],
 ) -> None:
     user = verify(make_token(**changes))
     assert user.is_authenticated
@@ -65,7 +66,7 @@ def test_a_token_says_who_calls_and_what_it_allows(
     assert verify(make_token(preferred_username="ada")).display_name == "ada"
 
 
-def test_clocks_may_differ_a_little(make_token: Callable[..., str]) -> None:
+def test_clocks_may_differ_a_little() -> None:
     now = int(time.time())
     assert verify(make_token(exp=now - 60), jwt_leeway=100).identity
     assert verify(make_token(iat=now + 60, nbf=now + 60), jwt_leeway=100).identity
@@ -203,7 +204,8 @@ def test_a_hostile_token_is_refused_for_a_reason_that_does_not_quote_it(token: s
     ],
 )
 def test_the_reason_says_what_is_wrong(
-    changes: dict[str, object], reason: str, make_token: Callable[..., str]
+    changes: dict[str, object],
+    reason: str,
 ) -> None:
     with pytest.raises(InvalidToken) as refusal:
         verify(make_token(**changes))
@@ -215,7 +217,7 @@ def test_the_tests_make_tokens_that_are_good_but_for_what_they_change() -> None:
     assert verify(sign({"alg": "HS256", "typ": "application/AT+jwt", "kid": "x"}, CLAIMS)).identity
 
 
-def test_several_secrets_are_believed_while_one_is_replaced(make_token: Callable[..., str]) -> None:
+def test_several_secrets_are_believed_while_one_is_replaced() -> None:
     token = make_token()
     assert verify(token, jwt_secret_key=OTHER, jwt_previous_secret_keys=[SECRET]).identity
     with pytest.raises(InvalidToken):

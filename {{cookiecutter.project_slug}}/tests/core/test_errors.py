@@ -10,9 +10,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-Exchange = Callable[..., list[Message]]
+from tests.support import call_app, reject_websocket
+
 MakeClient = Callable[..., TestClient]
-Refuse = Callable[..., Response]
 
 
 def envelope(code: int, message: str, type: str, **details: Any) -> dict[str, Any]:
@@ -28,11 +28,11 @@ def test_every_error_has_the_envelope(get_error: Callable[..., Response]) -> Non
     assert "secret" not in response.text
 
 
-def test_an_unknown_path_is_not_found(client: TestClient, refuse: Refuse) -> None:
+def test_an_unknown_path_is_not_found(client: TestClient) -> None:
     expected = envelope(404, "Not Found", "not_found")
     assert client.get("/nowhere").json() == expected
-    assert refuse(client, "/nowhere").status_code == 404
-    assert refuse(client, "/nowhere").json() == expected
+    assert reject_websocket(client, "/nowhere").status_code == 404
+    assert reject_websocket(client, "/nowhere").json() == expected
 
 
 def test_a_wrong_method_is_told_the_right_one(client: TestClient) -> None:
@@ -130,13 +130,13 @@ def test_a_500_ends_the_connection_where_the_protocol_asks_for_it(
     assert (response.status_code, response.headers.get("connection")) == (500, expected)
 
 
-def test_the_server_still_gets_the_exception(app: FastAPI, exchange: Exchange) -> None:
+def test_the_server_still_gets_the_exception(app: FastAPI) -> None:
     with pytest.raises(ValueError, match="secret"):
-        exchange(app, path="/fails")
+        call_app(app, path="/fails")
 
 
 def test_an_answer_that_has_begun_is_not_followed_by_another(
-    app: FastAPI, exchange: Exchange
+    app: FastAPI,
 ) -> None:
     async def fail_late() -> Any:
         yield b"begun"
@@ -148,7 +148,7 @@ def test_an_answer_that_has_begun_is_not_followed_by_another(
 
     sent: list[Message] = []
     with pytest.raises(RuntimeError):
-        exchange(app, path="/stream", sent=sent)
+        call_app(app, path="/stream", sent=sent)
     assert [message["status"] for message in sent if "status" in message] == [200]
 
 
@@ -174,7 +174,6 @@ def test_an_exception_refuses_a_websocket_or_closes_one_that_was_accepted(
     close: tuple[int, str],
     app: FastAPI,
     client: TestClient,
-    refuse: Refuse,
 ) -> None:
     @app.websocket("/refused")
     @app.websocket("/accepted", dependencies=[Depends(accept)])
@@ -183,7 +182,7 @@ def test_an_exception_refuses_a_websocket_or_closes_one_that_was_accepted(
         raise error
 
     url = "?number=1" if error else "?number=hunter2"
-    response = refuse(client, "/refused" + url)
+    response = reject_websocket(client, "/refused" + url)
     assert (response.status_code, response.json()["error"]["message"]) == answer
     assert "hunter2" not in response.text
     with client.websocket_connect("/accepted" + url) as socket:

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 from pydantic import SecretStr
 
-from app.core.config import Settings
+from app.config import Settings
 from app.core.logging import JSONFormatter, TextFormatter, configure_logging, context
 
 HOSTILE = [

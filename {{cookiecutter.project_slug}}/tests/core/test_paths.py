@@ -1,11 +1,9 @@
-from collections.abc import Callable
-
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
-from starlette.types import Message
 
 from app.core.paths import route_path
+from tests.support import call_app
 
 
 @pytest.mark.parametrize(
@@ -23,11 +21,13 @@ from app.core.paths import route_path
     ],
 )
 def test_the_path_is_the_one_that_the_router_matches(
-    root_path: str, path: str, expected: str, exchange: Callable[..., list[Message]]
+    root_path: str,
+    path: str,
+    expected: str,
 ) -> None:
     assert route_path({"root_path": root_path, "path": path}) == expected
     router = Router([Route(expected, PlainTextResponse("found"))])
-    assert exchange(router, root_path=root_path, path=path)[0]["status"] == 200
+    assert call_app(router, root_path=root_path, path=path)[0]["status"] == 200
 
 
 def test_the_mount_point_itself_and_none_at_all() -> None:

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from app.core.config import Settings
-from app.core.redis import connect, watch
+from app.config import Settings
+from app.core.redis import connect, set_up
 from app.core.settings import describe
 from app.factory import create_app
 
@@ -47,7 +47,7 @@ def test_readiness_asks_redis(
     make_client: Callable[..., TestClient], make_settings: Callable[..., Settings]
 ) -> None:
     app, server = create_app(make_settings()), FakeServer()
-    watch(app, FakeAsyncRedis(server=server))
+    set_up(app, FakeAsyncRedis(server=server))
     client = make_client(app)
     assert client.get("/readyz").status_code == 200
     server.connected = False

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from app.core.config import Settings
+from app.config import Settings
 from app.db.base import UTCDateTime
 from app.db.models import Item
 from app.db.sessions import connect, create_sessions

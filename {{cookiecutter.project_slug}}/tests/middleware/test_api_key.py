@@ -6,14 +6,13 @@ import pytest
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 from fastapi.testclient import TestClient
-from httpx2 import Response
 from pydantic import SecretStr, ValidationError
 from starlette.responses import PlainTextResponse
-from starlette.types import Message
 
-from app.core.config import Settings
+from app.config import Settings
 from app.core.settings import describe
 from app.middleware.api_key import APIKeyMiddleware, APIKeySettings
+from tests.support import call_app, reject_websocket
 
 LAYER = APIKeyMiddleware(
     PlainTextResponse("served"),
@@ -39,7 +38,6 @@ MOUNTED = {
     "/api/api/docs": 401,
     "/api//docs": 401,
 }
-Exchange = Callable[..., list[Message]]
 
 
 @pytest.mark.parametrize(
@@ -47,29 +45,30 @@ Exchange = Callable[..., list[Message]]
     [*((target, 200) for target in PUBLIC.split()), *((target, 401) for target in PRIVATE.split())],
 )
 def test_only_a_public_path_and_all_below_it_need_no_key(
-    target: str, status: int, exchange: Exchange
+    target: str,
+    status: int,
 ) -> None:
-    assert exchange(LAYER, path=unquote(target), headers=[])[0]["status"] == status
+    assert call_app(LAYER, path=unquote(target), headers=[])[0]["status"] == status
 
 
 @pytest.mark.parametrize(("path", "status"), MOUNTED.items())
-def test_a_path_counts_from_the_mount_point(path: str, status: int, exchange: Exchange) -> None:
-    assert exchange(LAYER, path=path, root_path="/api", headers=[])[0]["status"] == status
+def test_a_path_counts_from_the_mount_point(path: str, status: int) -> None:
+    assert call_app(LAYER, path=path, root_path="/api", headers=[])[0]["status"] == status
 
 
 @pytest.mark.parametrize("host", [b"", b"testserver/docs?", b"testserver/docs#", b"\xff"])
-def test_the_host_does_not_change_the_path(host: bytes, exchange: Exchange) -> None:
-    assert exchange(LAYER, path="/items", headers=[(b"host", host)])[0]["status"] == 401
+def test_the_host_does_not_change_the_path(host: bytes) -> None:
+    assert call_app(LAYER, path="/items", headers=[(b"host", host)])[0]["status"] == 401
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "get", ""])
-def test_no_method_passes(method: str, exchange: Exchange) -> None:
-    assert exchange(LAYER, path="/items", method=method, headers=[])[0]["status"] == 401
+def test_no_method_passes(method: str) -> None:
+    assert call_app(LAYER, path="/items", method=method, headers=[])[0]["status"] == 401
 
 
 @pytest.mark.parametrize("key", [b"key-one", b"key-two"])
-def test_every_key_passes(key: bytes, exchange: Exchange) -> None:
-    sent = exchange(LAYER, path="/items", headers=[(b"x-api-key", key)])
+def test_every_key_passes(key: bytes) -> None:
+    sent = call_app(LAYER, path="/items", headers=[(b"x-api-key", key)])
     assert sent[0]["status"] == 200
 
 
@@ -91,9 +90,9 @@ def test_every_key_passes(key: bytes, exchange: Exchange) -> None:
         [b"x" * 60_000],
     ],
 )
-def test_nothing_else_passes_for_a_key(values: list[bytes], exchange: Exchange) -> None:
+def test_nothing_else_passes_for_a_key(values: list[bytes]) -> None:
     headers = [(b"x-api-key", value) for value in values]
-    start, body = exchange(LAYER, path="/items", headers=headers)
+    start, body = call_app(LAYER, path="/items", headers=headers)
     assert start["status"] == 401
     assert (b"www-authenticate", b"APIKey") in start["headers"]
     assert b'"message":"Invalid API key","type":"unauthorized"' in body["body"]
@@ -127,17 +126,16 @@ def test_the_public_paths_are_a_setting_for_websockets_too(
     root: int,
     nowhere: int,
     make_stranger: Callable[..., TestClient],
-    refuse: Callable[..., Response],
 ) -> None:
     client = make_stranger(api_key_public_paths=paths)
     assert client.get("/").status_code == root
     assert client.get("/nowhere").status_code == nowhere
-    assert refuse(client, "/nowhere").status_code == nowhere
+    assert reject_websocket(client, "/nowhere").status_code == nowhere
 
 
-def test_a_websocket_needs_a_key_too(client: TestClient, refuse: Callable[..., Response]) -> None:
-    assert refuse(client, "/nowhere").status_code == 404
-    response = refuse(client, "/nowhere", **{"X-API-Key": "other"})
+def test_a_websocket_needs_a_key_too(client: TestClient) -> None:
+    assert reject_websocket(client, "/nowhere").status_code == 404
+    response = reject_websocket(client, "/nowhere", **{"X-API-Key": "other"})
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "APIKey")
 
 

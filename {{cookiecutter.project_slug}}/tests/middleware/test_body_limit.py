@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import pytest
@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core.config import Settings
+from app.config import Settings
 from app.middleware.body_limit import BodyLimitMiddleware
+from tests.support import call_app
 
 LIMIT = 10
 PART: Message = {"type": "http.request", "body": b"12345", "more_body": True}
 END: Message = {"type": "http.request"}
-Exchange = Callable[..., list[Message]]
 
 
 @pytest.fixture
@@ -69,10 +69,10 @@ def test_a_body_of_the_limit_is_read_and_no_byte_more(
     assert response.status_code == (200 if size == LIMIT else 413)
 
 
-def test_a_body_is_counted_over_all_its_parts(app: FastAPI, exchange: Exchange) -> None:
-    post = {"method": "POST", "path": "/stream"}
-    assert statuses(exchange(app, PART, PART, END, **post)) == [200]
-    assert statuses(exchange(app, PART, PART, PART, END, **post)) == [413]
+def test_a_body_is_counted_over_all_its_parts(app: FastAPI) -> None:
+    post: dict[str, Any] = {"method": "POST", "path": "/stream"}
+    assert statuses(call_app(app, PART, PART, END, **post)) == [200]
+    assert statuses(call_app(app, PART, PART, PART, END, **post)) == [413]
 
 
 def test_a_declared_length_is_refused_before_the_application_runs(client: TestClient) -> None:
@@ -87,15 +87,18 @@ def test_a_body_that_nobody_reads_does_not_change_the_answer(client: TestClient)
 
 @pytest.mark.parametrize(("status", "expected"), [(200, 200), (400, 413), (500, 413)])
 def test_a_route_that_handles_the_exception_may_only_succeed(
-    status: int, expected: int, app: FastAPI, exchange: Exchange
+    status: int,
+    expected: int,
+    app: FastAPI,
 ) -> None:
-    sent = exchange(app, PART, PART, PART, method="POST", path=f"/handle/{status}")
+    sent = call_app(app, PART, PART, PART, method="POST", path=f"/handle/{status}")
     assert statuses(sent) == [expected]
 
 
 @pytest.mark.parametrize(("parts", "expected"), [(2, []), (3, [413])])
 def test_a_group_of_exceptions_is_a_refusal_only_above_the_limit(
-    parts: int, expected: list[int], exchange: Exchange
+    parts: int,
+    expected: list[int],
 ) -> None:
     async def read_in_group(scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group():
@@ -106,18 +109,18 @@ def test_a_group_of_exceptions_is_a_refusal_only_above_the_limit(
     sent: list[Message] = []
     with suppress(ExceptionGroup):
         app = BodyLimitMiddleware(read_in_group, max_body_size=LIMIT)
-        exchange(app, *[PART] * parts, sent=sent)
+        call_app(app, *[PART] * parts, sent=sent)
     assert statuses(sent) == expected
 
 
-def test_an_answer_that_has_begun_is_not_followed_by_another(exchange: Exchange) -> None:
+def test_an_answer_that_has_begun_is_not_followed_by_another() -> None:
     async def begin(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
         await receive()
 
     sent: list[Message] = []
     with pytest.raises(HTTPException):
-        exchange(BodyLimitMiddleware(begin, max_body_size=0), PART, sent=sent)
+        call_app(BodyLimitMiddleware(begin, max_body_size=0), PART, sent=sent)
     assert statuses(sent) == [200]
 
 

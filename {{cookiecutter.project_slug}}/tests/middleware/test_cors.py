@@ -6,7 +6,7 @@ from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from app.core.config import Settings
+from app.config import Settings
 from app.core.settings import describe
 from app.middleware.cors import CORSSettings
 

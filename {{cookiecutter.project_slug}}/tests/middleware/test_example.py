@@ -5,7 +5,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from app.core.config import Settings
+from app.config import Settings
 
 NAMES = ["X-Example-Function", "X-Example-Class"]
 

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Message
 
-from app.core.config import Settings
+from app.config import Settings
 from app.middleware import gzip
+from tests.support import call_app
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def test_a_minimum_below_nothing_is_refused(make_settings: Callable[..., Setting
 
 
 def test_the_level_is_6(
-    make_settings: Callable[..., Settings], exchange: Callable[..., list[Message]]
+    make_settings: Callable[..., Settings],
 ) -> None:
     text = b"".join(b"%d" % (number**3) for number in range(3000))
     routes = [Route("/", PlainTextResponse(text))]
     app = Starlette(routes=routes, middleware=[gzip.layer(make_settings())])
-    _, body = exchange(app, headers=[(b"accept-encoding", b"gzip")])
+    _, body = call_app(app, headers=[(b"accept-encoding", b"gzip")])
     assert body["body"] == zlib.compress(text, 6, wbits=31)

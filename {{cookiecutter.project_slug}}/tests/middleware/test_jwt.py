@@ -7,15 +7,16 @@ import pytest
 from fastapi import FastAPI, WebSocket
 from fastapi.requests import HTTPConnection
 from fastapi.testclient import TestClient
-from httpx2 import Response
 from starlette.authentication import UnauthenticatedUser
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from app.auth.tokens import InvalidToken, KeysUnavailable, User
-from app.core.config import Settings
+from app.auth.tokens import InvalidToken, KeysUnavailable, TokenUser
+from app.config import Settings
 from app.factory import create_app
 from app.middleware import jwt
+from tests.auth.support import make_token
+from tests.support import call_app, reject_websocket
 
 Log = Callable[[], list[dict[str, Any]]]
 
@@ -52,7 +53,8 @@ def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER  "])
 def test_a_token_is_who_calls(
-    scheme: str, client: TestClient, make_token: Callable[..., str]
+    scheme: str,
+    client: TestClient,
 ) -> None:
     token = make_token(scope="a b")
     response = client.get("/who", headers={"Authorization": f"{scheme} {token}"})
@@ -83,21 +85,21 @@ def test_a_bad_token_is_refused_and_logged_without_it(
 
 
 def test_two_tokens_are_one_too_many(
-    client: TestClient, make_token: Callable[..., str], refuse: Callable[..., Response]
+    client: TestClient,
 ) -> None:
     token = make_token()
     value = f"Bearer {token}"
     for first in [value, "Basic YTpi", ""]:
         headers = [("Authorization", first), ("Authorization", value)]
         assert client.get("/who", headers=headers).status_code == 401
-    response = refuse(
+    response = reject_websocket(
         client, "/socket", **{"Authorization": value, "Sec-WebSocket-Protocol": f"bearer, {token}"}
     )
     assert response.status_code == 401
 
 
 def test_the_query_is_no_place_for_a_token(
-    client: TestClient, make_token: Callable[..., str]
+    client: TestClient,
 ) -> None:
     assert client.get("/who", params={"access_token": make_token()}).json() == ["", []]
     with client.websocket_connect(f"/socket?token={make_token()}") as socket:
@@ -105,7 +107,7 @@ def test_the_query_is_no_place_for_a_token(
 
 
 def test_a_socket_takes_the_token_from_the_header(
-    client: TestClient, make_token: Callable[..., str]
+    client: TestClient,
 ) -> None:
     headers = {"Authorization": f"Bearer {make_token()}"}
     with client.websocket_connect("/socket", headers=headers, subprotocols=["chat"]) as socket:
@@ -116,7 +118,7 @@ def test_a_socket_takes_the_token_from_the_header(
 
 
 def test_a_socket_takes_the_token_from_the_subprotocol(
-    client: TestClient, make_token: Callable[..., str]
+    client: TestClient,
 ) -> None:
     protocols = ["bearer", make_token()]
     with client.websocket_connect("/socket", subprotocols=protocols) as socket:
@@ -129,19 +131,15 @@ def test_a_socket_takes_the_token_from_the_subprotocol(
 
 
 @pytest.mark.parametrize("protocols", ["bearer", "bearer, x", "bearer, , x"])
-def test_a_socket_with_a_bad_token_is_refused(
-    protocols: str, client: TestClient, refuse: Callable[..., Response], log: Log
-) -> None:
-    response = refuse(client, "/socket", **{"Sec-WebSocket-Protocol": protocols})
+def test_a_socket_with_a_bad_token_is_refused(protocols: str, client: TestClient, log: Log) -> None:
+    response = reject_websocket(client, "/socket", **{"Sec-WebSocket-Protocol": protocols})
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert response.json()["error"]["type"] == "unauthorized"
     assert "refused a token: malformed" in [record["message"] for record in log()]
 
 
-def test_a_socket_is_closed_when_its_token_expires(
-    client: TestClient, make_token: Callable[..., str], log: Log
-) -> None:
+def test_a_socket_is_closed_when_its_token_expires(client: TestClient, log: Log) -> None:
     headers = {"Authorization": f"Bearer {make_token(exp=int(time.time()) + 2)}"}
     with client.websocket_connect("/socket", headers=headers) as socket:
         assert socket.receive_text() == "user-of-the-tests"
@@ -159,15 +157,15 @@ class StubVerifier:
     claims: dict[str, Any] = {"sub": "user", "exp": 0}
     error: Exception | None = None
 
-    async def verify(self, token: bytes) -> User:
+    async def verify(self, token: bytes) -> TokenUser:
         if self.error:
             raise self.error
-        return User(self.claims)
+        return TokenUser(self.claims)
 
 
 @pytest.mark.parametrize("exp", [0, -(10**400)])
 def test_after_the_end_a_socket_neither_sends_nor_receives(
-    exp: int, exchange: Callable[..., list[Message]]
+    exp: int,
 ) -> None:
     received: list[Message] = []
 
@@ -184,14 +182,14 @@ def test_after_the_end_a_socket_neither_sends_nor_receives(
     middleware = jwt.JWTMiddleware(app, verifier=verifier, ignored_paths=[])
     message = {"type": "websocket.receive", "text": "do it"}
     headers = [(b"authorization", b"Bearer x")]
-    sent = exchange(middleware, message, type="websocket", headers=headers, subprotocols=[])
+    sent = call_app(middleware, message, type="websocket", headers=headers, subprotocols=[])
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
     assert received == [{"type": "websocket.disconnect", "code": 3000}]
 
 
 @pytest.mark.parametrize("messages", [["accept", "close"], ["close"], ["accept"], []])
 def test_a_socket_that_ended_is_not_closed_again(
-    messages: list[str], exchange: Callable[..., list[Message]]
+    messages: list[str],
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for message in messages:
@@ -201,22 +199,20 @@ def test_a_socket_that_ended_is_not_closed_again(
     verifier.claims = {"sub": "user", "exp": 10**400}
     middleware = jwt.JWTMiddleware(app, verifier=verifier, ignored_paths=[])
     headers = [(b"authorization", b"Bearer x")]
-    sent = exchange(middleware, type="websocket", headers=headers, subprotocols=[])
+    sent = call_app(middleware, type="websocket", headers=headers, subprotocols=[])
     assert [message["type"] for message in sent] == [f"websocket.{name}" for name in messages]
 
 
-def test_while_nobody_knows_the_keys_the_service_is_not_available(
-    exchange: Callable[..., list[Message]],
-) -> None:
+def test_while_nobody_knows_the_keys_the_service_is_not_available() -> None:
     verifier: Any = StubVerifier()
     verifier.error = KeysUnavailable()
     middleware = jwt.JWTMiddleware(FastAPI(), verifier=verifier, ignored_paths=[])
-    start, _ = exchange(middleware, headers=[(b"authorization", b"Bearer x")])
+    start, _ = call_app(middleware, headers=[(b"authorization", b"Bearer x")])
     assert start["status"] == 503
     assert (b"retry-after", b"10") in start["headers"]
 
 
-def test_some_paths_do_not_look_at_tokens(exchange: Callable[..., list[Message]]) -> None:
+def test_some_paths_do_not_look_at_tokens() -> None:
     users = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,17 +223,17 @@ def test_some_paths_do_not_look_at_tokens(exchange: Callable[..., list[Message]]
     middleware = jwt.JWTMiddleware(app, verifier=verifier, ignored_paths=["/token"])
     headers = [(b"authorization", b"Bearer x")]
     for path in ["/token", "/token/x"]:
-        assert exchange(middleware, headers=headers, path=path) == []
+        assert call_app(middleware, headers=headers, path=path) == []
         assert isinstance(users.pop(), UnauthenticatedUser)
-    assert exchange(middleware, headers=headers, path="/tokens")[0]["status"] == 401
+    assert call_app(middleware, headers=headers, path="/tokens")[0]["status"] == 401
 
 
-def test_what_is_neither_http_nor_websocket_passes(exchange: Callable[..., list[Message]]) -> None:
+def test_what_is_neither_http_nor_websocket_passes() -> None:
     scopes = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scopes.append(scope)
 
     verifier: Any = StubVerifier()
-    exchange(jwt.JWTMiddleware(app, verifier=verifier, ignored_paths=[]), type="lifespan")
+    call_app(jwt.JWTMiddleware(app, verifier=verifier, ignored_paths=[]), type="lifespan")
     assert "user" not in scopes[0]

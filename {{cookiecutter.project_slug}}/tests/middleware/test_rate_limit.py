@@ -13,10 +13,11 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
-from app.core.config import Settings
-from app.core.redis_windows import RedisWindows
+from app.config import Settings
 from app.core.settings import describe
-from app.core.windows import Limit, MemoryWindows, Windows
+from app.limits.limit import Limit, Limiter
+from app.limits.memory_limiter import MemoryLimiter
+from app.limits.redis_limiter import RedisLimiter
 from app.middleware.rate_limit import RESPONSE_HEADERS, RateLimitMiddleware, layer
 
 ERROR = {"code": 429, "message": "Too many requests", "type": "too_many_requests"}
@@ -33,7 +34,7 @@ async def greet(websocket: WebSocket) -> None:
     await websocket.close()
 
 
-class CountingWindows(MemoryWindows):
+class CountingLimiter(MemoryLimiter):
     """Remembers what was counted."""
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class CountingWindows(MemoryWindows):
 
 
 def make_limited(
-    windows: Windows | None = None,
+    limiter: Limiter | None = None,
     *,
     limit: str = "2/minute",
     paths: dict[str, str] | None = None,
@@ -59,7 +60,7 @@ def make_limited(
         limit=Limit.parse(limit),
         path_limits={path: Limit.parse(text) for path, text in (paths or {}).items()},
         exempt_paths=["/healthz"],
-        windows=windows or MemoryWindows(),
+        limiter=limiter or MemoryLimiter(),
         is_required=is_required,
     )
     return TestClient(app, client=client)
@@ -130,17 +131,17 @@ def test_a_path_has_a_limit_of_its_own(make_client: Callable[..., TestClient]) -
     ],
 )
 def test_a_rule_holds_for_whole_segments(path: str, rule: str) -> None:
-    windows = CountingWindows()
+    limiter = CountingLimiter()
     paths = dict.fromkeys(["/token", "/token/refresh", "/", "/slashed/"], "9/minute")
-    make_limited(windows, paths=paths).get(path)
-    assert windows.keys == [f"{rule}:192.0.2.1"]
+    make_limited(limiter, paths=paths).get(path)
+    assert limiter.keys == [f"{rule}:192.0.2.1"]
 
 
 def test_a_rule_holds_for_the_path_below_a_proxy() -> None:
-    windows = CountingWindows()
-    client = make_limited(windows, paths={"/token": "9/minute"})
+    limiter = CountingLimiter()
+    client = make_limited(limiter, paths={"/token": "9/minute"})
     TestClient(client.app, root_path="/behind", client=("192.0.2.1", 1)).get("/behind/token")
-    assert windows.keys == ["/token:192.0.2.1"]
+    assert limiter.keys == ["/token:192.0.2.1"]
 
 
 @pytest.mark.parametrize(
@@ -159,15 +160,15 @@ def test_a_rule_holds_for_the_path_below_a_proxy() -> None:
     ],
 )
 def test_a_client_is_its_address_or_its_network(host: str, key: str) -> None:
-    windows = CountingWindows()
-    make_limited(windows, client=(host, 1)).get("/")
-    assert windows.keys == [f":{key}"]
+    limiter = CountingLimiter()
+    make_limited(limiter, client=(host, 1)).get("/")
+    assert limiter.keys == [f":{key}"]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("client", [{"client": None}, {}])
 async def test_clients_without_an_address_are_one(client: dict[str, None]) -> None:
-    windows = CountingWindows()
+    limiter = CountingLimiter()
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -176,11 +177,11 @@ async def test_clients_without_an_address_are_one(client: dict[str, None]) -> No
     async def send(message: Message) -> None:
         sent.append(message)
 
-    app = make_limited(windows, limit="1/minute").app
+    app = make_limited(limiter, limit="1/minute").app
     for _ in range(2):
         scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [], **client}
         await app(scope, receive, send)
-    assert windows.keys == [":", ":"]
+    assert limiter.keys == [":", ":"]
     assert [message.get("status") for message in sent] == [200, None, 429, None]
 
 
@@ -194,9 +195,9 @@ def test_a_forged_header_changes_nothing() -> None:
 
 
 def test_clients_do_not_share_a_limit() -> None:
-    windows = MemoryWindows()
+    limiter = MemoryLimiter()
     for number in range(5):
-        client = make_limited(windows, limit="1/minute", client=(f"192.0.2.{number}", 1))
+        client = make_limited(limiter, limit="1/minute", client=(f"192.0.2.{number}", 1))
         assert [client.get("/").status_code for _ in range(2)] == [200, 429]
 
 
@@ -216,7 +217,7 @@ def test_a_websocket_handshake_counts() -> None:
 def test_while_redis_is_down_requests_pass() -> None:
     server = FakeServer()
     server.connected = False
-    client = make_limited(RedisWindows(FakeAsyncRedis(server=server)), limit="1/minute")
+    client = make_limited(RedisLimiter(FakeAsyncRedis(server=server)), limit="1/minute")
     for _ in range(3):
         response = client.get("/")
         assert response.status_code == 200
@@ -226,25 +227,23 @@ def test_while_redis_is_down_requests_pass() -> None:
 def test_while_redis_is_down_requests_are_refused_if_so_chosen() -> None:
     server = FakeServer()
     server.connected = False
-    windows = RedisWindows(FakeAsyncRedis(server=server))
-    client = make_limited(windows, is_required=True)
+    limiter = RedisLimiter(FakeAsyncRedis(server=server))
+    client = make_limited(limiter, is_required=True)
     response = client.get("/")
     assert response.status_code == 503
     assert response.json()["error"]["type"] == "service_unavailable"
     assert response.headers["Retry-After"] == "1"
     assert client.get("/healthz").status_code == 200
     server.connected = True
-    windows.ask_at = 0
+    limiter.ask_at = 0
     assert client.get("/").status_code == 200
 
 
-def test_the_layer_counts_in_redis_where_there_is_one(
-    make_settings: Callable[..., Settings],
-) -> None:
-    settings = make_settings(rate_limit_on_store_error="refuse")
-    assert isinstance(layer(settings, FakeAsyncRedis()).kwargs["windows"], RedisWindows)
-    assert isinstance(layer(settings, None).kwargs["windows"], MemoryWindows)
-    assert layer(settings, None).kwargs["is_required"] is True
+def test_the_layer_passes_the_settings_on(make_settings: Callable[..., Settings]) -> None:
+    settings, limiter = make_settings(rate_limit_on_store_error="refuse"), MemoryLimiter()
+    options = layer(settings, limiter).kwargs
+    assert options["limiter"] is limiter
+    assert options["is_required"] is True
 
 
 @pytest.mark.parametrize(

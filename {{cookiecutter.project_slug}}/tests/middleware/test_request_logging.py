@@ -15,10 +15,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.middleware import request_logging
 from app.middleware.request_logging import RequestLoggingMiddleware
+from tests.support import call_app
 
 Entries = Callable[[], list[dict[str, Any]]]
-Exchange = Callable[..., list[Message]]
-
 LAYER = RequestLoggingMiddleware(PlainTextResponse("served"))
 logger = logging.getLogger("tests")
 
@@ -50,10 +49,10 @@ def entries(log: Entries) -> Entries:
     ],
 )
 def test_the_id_is_the_one_of_the_caller_if_that_is_harmless(
-    values: list[bytes], expected: str | None, exchange: Exchange, entries: Entries
+    values: list[bytes], expected: str | None, entries: Entries
 ) -> None:
     state: dict[str, str] = {}
-    start, _ = exchange(LAYER, headers=[(b"x-request-id", v) for v in values], state=state)
+    start, _ = call_app(LAYER, headers=[(b"x-request-id", v) for v in values], state=state)
     (entry,) = entries()
     request_id = entry["request_id"]
     assert request_id == expected if expected else re.fullmatch("[0-9a-f]{32}", request_id)
@@ -131,33 +130,29 @@ def test_a_stream_is_logged_when_it_is_complete(
     assert log()[-1]["bytes"] == len("onethree")
 
 
-def test_a_client_that_leaves_is_logged_once(
-    app: FastAPI, exchange: Exchange, entries: Entries
-) -> None:
+def test_a_client_that_leaves_is_logged_once(app: FastAPI, entries: Entries) -> None:
     async def parts() -> AsyncIterator[bytes]:
         while True:
             yield b"part"
             await anyio.lowlevel.checkpoint()
 
     app.add_api_route("/stream", lambda: StreamingResponse(parts()), response_model=None)
-    exchange(app, {"type": "http.disconnect"}, path="/stream")
+    call_app(app, {"type": "http.disconnect"}, path="/stream")
     assert [entry["message"] for entry in entries()] == ["GET /stream 200"]
 
 
-def test_an_answer_that_never_began_has_no_status(exchange: Exchange, entries: Entries) -> None:
+def test_an_answer_that_never_began_has_no_status(entries: Entries) -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        exchange(RequestLoggingMiddleware(fail), client=None)
+        call_app(RequestLoggingMiddleware(fail), client=None)
     (entry,) = entries()
     assert entry["status"] is entry["client"] is None
 
 
-def test_the_path_is_the_routed_one_and_cannot_forge_a_line(
-    exchange: Exchange, entries: Entries
-) -> None:
-    exchange(LAYER, root_path="/api", path="/api/a\n\x1b[2J\u2028b")
+def test_the_path_is_the_routed_one_and_cannot_forge_a_line(entries: Entries) -> None:
+    call_app(LAYER, root_path="/api", path="/api/a\n\x1b[2J\u2028b")
     (entry,) = entries()
     assert entry["path"] == "/a\n\x1b[2J\u2028b"
 
@@ -179,7 +174,6 @@ def test_a_websocket_is_logged_once_with_what_ended_it(
     status: int,
     code: int | None,
     app: FastAPI,
-    exchange: Exchange,
     entries: Entries,
 ) -> None:
     async def connect(websocket: WebSocket) -> None:
@@ -198,7 +192,7 @@ def test_a_websocket_is_logged_once_with_what_ended_it(
     messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", **disconnect}]
     scope = {"type": "websocket", "scheme": "ws", "query_string": b"token=hunter2"}
     with suppress(RuntimeError):
-        exchange(app, *messages, sent=sent, path=path, **scope)
+        call_app(app, *messages, sent=sent, path=path, **scope)
     (entry,) = entries()
     assert "hunter2" not in str(entry)
     assert entry["message"] == f"WEBSOCKET {path} {status}"

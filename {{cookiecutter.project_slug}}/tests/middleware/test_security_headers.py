@@ -6,8 +6,9 @@ from httpx2 import Response
 from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core.config import Settings
+from app.config import Settings
 from app.middleware.security_headers import SecurityHeadersMiddleware
+from tests.support import call_app, reject_websocket
 
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -24,8 +25,8 @@ def test_every_error_has_them(get_error: Callable[..., Response]) -> None:
     assert get_error().headers.items() >= HEADERS.items()
 
 
-def test_a_refused_websocket_has_them(client: TestClient, refuse: Callable[..., Response]) -> None:
-    assert refuse(client, "/nowhere").headers.items() >= HEADERS.items()
+def test_a_refused_websocket_has_them(client: TestClient) -> None:
+    assert reject_websocket(client, "/nowhere").headers.items() >= HEADERS.items()
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,11 @@ def test_browsers_shall_insist_on_https_where_it_is_used(
     changes: dict[str, int],
     expected: str | None,
     make_client: Callable[..., TestClient],
-    refuse: Callable[..., Response],
 ) -> None:
     client = make_client(**changes)
     response = client.get(f"{scheme}://testserver/")
     assert response.headers.get("strict-transport-security") == expected
-    response = refuse(client, f"{scheme.replace('http', 'ws')}://testserver/nowhere")
+    response = reject_websocket(client, f"{scheme.replace('http', 'ws')}://testserver/nowhere")
     assert response.headers.get("strict-transport-security") == expected
 
 
@@ -62,12 +62,13 @@ def test_browsers_shall_insist_on_https_where_it_is_used(
     ],
 )
 def test_a_header_of_a_route_stays(
-    own: Message, names: list[str], exchange: Callable[..., list[Message]]
+    own: Message,
+    names: list[str],
 ) -> None:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, **own})
 
-    (start,) = exchange(SecurityHeadersMiddleware(answer, hsts_max_age=0))
+    (start,) = call_app(SecurityHeadersMiddleware(answer, hsts_max_age=0))
     assert [name.decode() for name, _ in start["headers"]] == list(names)
 
 

@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies import DbSession, DbSessions, get_session
-from app.core.config import Settings
+from app.config import Settings
 from app.db.models import Item
 from app.factory import create_app
 from app.middleware.transaction import TransactionMiddleware

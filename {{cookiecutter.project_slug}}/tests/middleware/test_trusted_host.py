@@ -3,14 +3,13 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx2 import Response
 from pydantic import ValidationError
 from starlette.responses import PlainTextResponse
-from starlette.types import Message
 
-from app.core.config import Settings
+from app.config import Settings
 from app.core.settings import describe
 from app.middleware.trusted_host import TrustedHostMiddleware, TrustedHostSettings
+from tests.support import call_app, reject_websocket
 
 LAYER = TrustedHostMiddleware(
     PlainTextResponse("served"),
@@ -29,7 +28,6 @@ OTHERS = r"""
     example.com,evil.net example.com%0a %20example.com ex%c3%a4mple.com %ff.example.org %00
 """
 NO_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1"
-Exchange = Callable[..., list[Message]]
 
 
 @pytest.mark.parametrize(
@@ -46,10 +44,11 @@ Exchange = Callable[..., list[Message]]
     ids=str,
 )
 def test_only_a_host_on_the_list_is_served(
-    hosts: list[str], status: int, exchange: Exchange
+    hosts: list[str],
+    status: int,
 ) -> None:
     headers = [(b"host", unquote_to_bytes(host)) for host in hosts]
-    assert exchange(LAYER, headers=headers)[0]["status"] == status
+    assert call_app(LAYER, headers=headers)[0]["status"] == status
 
 
 @pytest.mark.parametrize(
@@ -57,20 +56,21 @@ def test_only_a_host_on_the_list_is_served(
     [("/healthz", 200), ("/healthz/", 400), ("/HEALTHZ", 400), ("//healthz", 400), ("/", 400)],
 )
 def test_only_the_probe_of_liveness_may_call_an_address(
-    path: str, status: int, exchange: Exchange
+    path: str,
+    status: int,
 ) -> None:
     headers = [(b"host", b"172.17.0.2:8000")]
-    assert exchange(LAYER, path=path, headers=headers)[0]["status"] == status
+    assert call_app(LAYER, path=path, headers=headers)[0]["status"] == status
 
 
 def test_another_host_is_told_so_and_not_redirected(
-    client: TestClient, refuse: Callable[..., Response]
+    client: TestClient,
 ) -> None:
     host = {"Host": "evil.net"}
-    for response in (client.get("/", headers=host), refuse(client, "/nowhere", **host)):
+    for response in (client.get("/", headers=host), reject_websocket(client, "/nowhere", **host)):
         assert response.status_code == 400
         assert response.json()["error"]["message"] == "Invalid host header"
-    assert refuse(client, "/nowhere").status_code == 404
+    assert reject_websocket(client, "/nowhere").status_code == 404
     assert client.get("/healthz", headers=host).status_code == 200
 
 

@@ -16,7 +16,7 @@ from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.core.config import Settings
+from app.config import Settings
 from app.core.settings import describe
 from app.middleware import websocket as module
 from app.middleware.websocket import WebSocketMiddleware, WebSocketSettings, layer

@@ -5,9 +5,9 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.core.config import Settings
+from app.config import Settings
 from app.factory import create_app
-from app.realtime import watch
+from app.realtime import set_up
 from app.realtime.memory_hub import MemoryHub
 from app.realtime.redis_hub import RedisHub
 
@@ -37,7 +37,7 @@ def test_readiness_asks_the_hub(
 ) -> None:
     app, server = create_app(make_settings()), FakeServer()
     server.connected = False
-    watch(app, FakeAsyncRedis(server=server), queue_size=1)
+    set_up(app, FakeAsyncRedis(server=server), queue_size=1)
     response = make_client(app).get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == "Not ready: realtime"

@@ -35,11 +35,11 @@ async def running(**settings: Any) -> AsyncIterator[Run]:
     await broker.startup()
 
     async def run(function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        state = SimpleNamespace(on_success=[])
+        state = SimpleNamespace(after_commit=[])
         app = SimpleNamespace(state=SimpleNamespace(broker=broker))
         task_id = enqueue(SimpleNamespace(app=app, state=state), function, *args)  # type: ignore[arg-type]
         assert await read_status(broker, task_id) is None
-        (send,) = state.on_success
+        (send,) = state.after_commit
         await send()
         await end(broker)
         status = await read_status(broker, task_id)

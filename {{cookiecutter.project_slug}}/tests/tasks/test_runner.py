@@ -11,7 +11,7 @@ from fastapi import BackgroundTasks, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from app.core.logging import JSONFormatter, context
-from app.tasks.runner import TaskRunner, TaskSettings, serve
+from app.tasks.runner import TaskRunner, TaskSettings, lifespan
 
 pytestmark = pytest.mark.anyio
 
@@ -159,6 +159,6 @@ async def test_a_task_of_a_request_that_fails_does_not_run(
 async def test_a_service_that_stops_waits_for_its_tasks() -> None:
     app = FastAPI()
     app.state.tasks = make_runner()
-    async with serve(app):
+    async with lifespan(app):
         task_id = await run(app.state.tasks, asyncio.sleep, 0)
     assert app.state.tasks.statuses[task_id].status == "done"

@@ -8,12 +8,12 @@ from pydantic import BaseModel, StringConstraints
 from sqlalchemy import select, update
 
 from app.api.dependencies import DbSession, DbSessions
-from app.api.routes.accounts import Username
+from app.api.routes.users import Username
 from app.auth import refresh
-from app.auth.accounts import AddressLimit, AppPasswords, AppSettings
 from app.auth.issue import JWTSettings, issue_token
-from app.auth.models import Account
+from app.auth.models import User
 from app.auth.passwords import Password
+from app.auth.users import AddressLimit, AppPasswords, AppSettings
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/token", tags=["token"])
@@ -61,26 +61,26 @@ async def log_in(
     await limit.check_name(form.username)
     # On a session of its own, so that no connection is held while the password is verified.
     async with sessions(execution_options={"safe_method": True}) as reading:
-        account = await reading.scalar(select(Account).where(Account.username == form.username))
-    hashed = account.password_hash if account else None
+        user = await reading.scalar(select(User).where(User.username == form.username))
+    hashed = user.password_hash if user else None
     is_right, new_hash = await passwords.verify(form.password, hashed)
-    if account is None or not is_right or not account.is_active:
+    if user is None or not is_right or not user.is_active:
         logger.info("somebody failed to log in")
         headers = {"WWW-Authenticate": "Bearer"}
         raise HTTPException(401, "Wrong user name or password", headers=headers)
     if new_hash:
         # Unless the password was changed meanwhile.
         await session.execute(
-            update(Account)
-            .where(Account.id == account.id, Account.password_hash == hashed)
+            update(User)
+            .where(User.id == user.id, User.password_hash == hashed)
             .values(password_hash=new_hash)
         )
-    scopes = account.scopes.split()
+    scopes = user.scopes.split()
     if form.scope:
         scopes = [scope for scope in scopes if scope in form.scope.split()]
     lifetime = settings.jwt_refresh_lifetime
-    token = await refresh.start(session, account, " ".join(scopes), lifetime)
-    return _answer(response, settings, account, scopes, token)
+    token = await refresh.start(session, user, " ".join(scopes), lifetime)
+    return _answer(response, settings, user, scopes, token)
 
 
 @router.post("/refresh")
@@ -94,9 +94,9 @@ async def refresh_tokens(
     if rotation is None:
         headers = {"WWW-Authenticate": "Bearer"}
         raise HTTPException(401, "Invalid refresh token", headers=headers)
-    account = rotation.account
-    scopes = [scope for scope in rotation.scopes.split() if scope in account.scopes.split()]
-    return _answer(response, settings, account, scopes, rotation.token)
+    user = rotation.user
+    scopes = [scope for scope in rotation.scopes.split() if scope in user.scopes.split()]
+    return _answer(response, settings, user, scopes, rotation.token)
 
 
 @router.post("/revoke", status_code=204)
@@ -108,13 +108,13 @@ async def revoke_token(data: RefreshToken, session: DbSession) -> None:
 def _answer(
     response: Response,
     settings: JWTSettings,
-    account: Account,
+    user: User,
     scopes: list[str],
     refresh_token: str,
 ) -> Tokens:
     response.headers["Cache-Control"] = "no-store"
     return Tokens(
-        access_token=issue_token(settings, account, scopes),
+        access_token=issue_token(settings, user, scopes),
         expires_in=settings.jwt_access_lifetime,
         refresh_token=refresh_token,
         scope=" ".join(scopes),

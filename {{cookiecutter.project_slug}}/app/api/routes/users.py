@@ -1,22 +1,54 @@
-"""Those who call."""
+"""Users who log in with a password."""
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from typing import Annotated
+from uuid import UUID
 
-from app.auth.dependencies import CurrentUser
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from sqlalchemy.exc import IntegrityError
+
+from app.api.dependencies import DbSession
+from app.auth.models import User
+from app.auth.passwords import NewPassword
+from app.auth.users import AddressLimit, AppPasswords
+from app.db.errors import is_unique_violation
 
 router = APIRouter(prefix="/users", tags=["users"])
 
+Username = Annotated[
+    str,
+    # Nothing that looks like another: these are ASCII, and lower case.
+    StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._@+-]+$", to_lower=True),
+]
 
-class Me(BaseModel):
-    """The caller, as the access token has it."""
 
-    id: str
+class UserIn(BaseModel):
+    """Who somebody wants to be. An e-mail address will do as a user name."""
+
+    username: Username
+    password: NewPassword
+
+
+class UserOut(BaseModel):
+    """A user."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
     username: str
-    scopes: list[str]
 
 
-@router.get("/me")
-async def read_me(user: CurrentUser) -> Me:
-    """Say who calls."""
-    return Me(id=user.identity, username=user.display_name, scopes=user.scopes)
+@router.post("", status_code=201)
+async def create_user(
+    data: UserIn, session: DbSession, passwords: AppPasswords, limit: AddressLimit
+) -> UserOut:
+    """Become a user."""
+    user = User(username=data.username, password_hash=await passwords.hash(data.password))
+    session.add(user)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if is_unique_violation(error):
+            raise HTTPException(409, "There is a user of this name already") from None
+        raise
+    return UserOut.model_validate(user)

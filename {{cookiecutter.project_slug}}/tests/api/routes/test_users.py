@@ -1,16 +1,84 @@
 from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
+import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import IntegrityError
+
+from app.auth.models import User
+
+pytestmark = pytest.mark.usefixtures("each_database")
+BAD_NAMES = ["", " ", "a b", "a\n", "a\0", "\u0430da", "ａｄａ", "a" * 65, "a'--", "<a>"]
+Sql = Callable[..., list[Any]]
 
 
-def test_me_is_who_the_token_says(client: TestClient, make_token: Callable[..., str]) -> None:
-    me = {"id": "user-of-the-tests", "username": "user-of-the-tests", "scopes": []}
-    assert client.get("/users/me").json() == me
-    token = make_token(preferred_username="ada", scope="a b")
-    response = client.get("/users/me", headers={"Authorization": f"Bearer {token}"})
-    assert response.json() == {"id": "user-of-the-tests", "username": "ada", "scopes": ["a", "b"]}
-
-
-def test_nobody_has_no_me(client: TestClient) -> None:
+@pytest.fixture
+def client(make_client: Callable[..., TestClient]) -> TestClient:
+    client = make_client()
     del client.headers["Authorization"]
-    assert client.get("/users/me").status_code == 401
+    return client
+
+
+def test_who_registers_is_a_user(client: TestClient, sql: Sql) -> None:
+    response = client.post("/users", json={"username": "Ada", "password": "correct horse"})
+    assert response.status_code == 201
+    user = response.json()
+    assert user == {"id": str(UUID(user["id"])), "username": "ada"}
+    [row] = sql("SELECT username, password_hash, scopes FROM users")
+    assert row[0] == "ada"
+    assert row[1].startswith("$argon2id$")
+    assert row[2] == ""
+
+
+def test_a_name_is_taken_once(client: TestClient, sql: Sql) -> None:
+    client.post("/users", json={"username": "ada", "password": "correct horse"})
+    for username in ["ada", "ADA", "Ada"]:
+        response = client.post("/users", json={"username": username, "password": "correct horse"})
+        assert response.status_code == 409
+        assert response.json()["error"]["message"] == "There is a user of this name already"
+    assert sql("SELECT count(*) FROM users") == [(1,)]
+
+
+def test_a_name_is_plain(client: TestClient) -> None:
+    for username in [*BAD_NAMES, None, 1, ["ada"]]:
+        data = {"username": username, "password": "correct horse"}
+        assert client.post("/users", json=data).status_code == 422
+
+
+def test_an_address_is_a_name(client: TestClient) -> None:
+    for username in ["a", "a" * 64, "ada@example.com", "a+b", "_", "0"]:
+        data = {"username": username, "password": "correct horse"}
+        assert client.post("/users", json=data).status_code == 201
+
+
+def test_a_bad_password_is_refused_and_not_repeated(client: TestClient) -> None:
+    for password in ["hunter2", "x" * 129, "\ufdfa" * 32, None]:
+        response = client.post("/users", json={"username": "ada", "password": password})
+        assert response.status_code == 422
+        assert str(password) not in response.text
+
+
+def test_half_a_character_is_no_password(client: TestClient) -> None:
+    content = b'{"username": "ada", "password": "\\ud800 correct horse"}'
+    headers = {"Content-Type": "application/json"}
+    assert client.post("/users", content=content, headers=headers).status_code == 422
+
+
+def test_many_users_from_one_address_are_too_many(make_client: Callable[..., TestClient]) -> None:
+    client = make_client(login_limit_address="1/minute")
+    for name, status in [("ada", 201), ("bob", 429)]:
+        data = {"username": name, "password": "correct horse"}
+        assert client.post("/users", json=data).status_code == status
+
+
+def test_another_error_of_the_database_is_no_conflict(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, sql: Sql
+) -> None:
+    def forget(*args: object, **values: object) -> User:
+        return User(**(values | {"password_hash": None}))
+
+    monkeypatch.setattr("app.api.routes.users.User", forget)
+    response = client.post("/users", json={"username": "ada", "password": "correct horse"})
+    assert response.status_code == 500
+    assert IntegrityError.__name__ not in response.text

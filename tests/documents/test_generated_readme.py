@@ -1,0 +1,145 @@
+"""What the README of a project says: its settings, its commands, and how it was made."""
+
+import filecmp
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake, Projects
+from tests.documents.test_readme import commands
+from tests.generation.test_generated_text import HOSTILE
+from tests.support.picks import COMBINATIONS, DEFAULTS, EVERYTHING, FOR_COMPOSE, NOTHING, Answers
+from tests.support.service import environment, serving
+from tests.support.template import ROOT, files_below
+
+SETTING = re.compile(r"^\| ((?:`[A-Z0-9_]+`(?:, )?)+) \|", re.MULTILINE)
+DEFAULT = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]+)` )?\|", re.MULTILINE)
+
+SERVED: dict[str, Answers] = {
+    "default": {},
+    "everything": EVERYTHING,
+    "verify": NOTHING | {"jwt": "verify", "use_api_key": True, "database": "sqlite"},
+    "sockets and tasks": NOTHING | {"use_websocket": True, "background_tasks": "fastapi"},
+}
+# As somebody types it, but that it ends at the first answer that is an error.
+SHELL = """
+set -euo pipefail
+curl() { command curl --fail-with-body --silent --show-error --noproxy '*' "$@"; }
+"""
+
+
+def readme_of(project: Path) -> str:
+    """Return the README of a project."""
+    return (project / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_the_table_has_every_setting(projects: Projects, combination: str) -> None:
+    project = projects(combination)
+    rows = SETTING.findall(readme_of(project))
+    lines = (project / ".env.example").read_text(encoding="utf-8").splitlines()
+    names = {line.partition("=")[0] for line in lines if not line.startswith("#")}
+    assert {name for row in rows for name in re.findall(r"\w+", row)} == names - FOR_COMPOSE
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        NOTHING,
+        EVERYTHING | {"project_slug": "own", "ci": "gitlab", "author_email": ""},
+        HOSTILE,
+        HOSTILE | {"project_name": "It's", "project_slug": "it-s.own", "description": "'a' \\' $b"},
+    ],
+)
+def test_it_says_how_to_make_the_project_again(
+    bake: Bake, tmp_path: Path, answers: Answers
+) -> None:
+    project = bake(**answers)
+    shown = [block.code for block in commands(project / "README.md")]
+    (command,) = [code for code in shown if "cookiecutter" in code]
+    given = {line.strip().partition("=")[0] for line in command.splitlines()[1:]}
+    assert given == {name for name, answer in answers.items() if answer != DEFAULTS[name]}
+    start = f"'{sys.executable}' -m cookiecutter '{ROOT}' -o '{tmp_path / 'out'}'"
+    subprocess.run(
+        ["bash", "-c", command.replace("uvx cookiecutter gh:OWNER/REPO", start)],
+        env=environment(HOME=str(tmp_path)),
+        check=True,
+    )
+    (again,) = (tmp_path / "out").iterdir()
+    assert again.name == project.name
+    assert files_below(again) == files_below(project)
+    common = sorted(files_below(project) - {".env"})
+    _, different, failed = filecmp.cmpfiles(project, again, common, shallow=False)
+    assert (different, failed) == ([], [])
+
+
+# Prints a line for each setting: its variable and its default, as `.env` has it.
+PRINT_DEFAULTS = """
+from app.config import Settings
+for name, field in Settings.model_fields.items():
+    default = "" if field.is_required() else field.default
+    default = getattr(default, "get_secret_value", lambda: default)()
+    print(name.upper(), str(default).lower() if isinstance(default, bool) else default)
+"""
+
+
+def asked_for(script: str) -> set[tuple[str, str]]:
+    """Return the methods and the paths that a script asks for by curl."""
+    found = set()
+    for line in re.findall(r"\bcurl (.*)", script):
+        method = re.search(r"-X (\w+)", line)
+        default = "POST" if re.search(r" (--json|-d) ", line) else "GET"
+        path = line.partition("localhost:8000")[2]
+        path = re.sub(r"/(1|\$TASK)$", "/{}", re.split(r"[\s\"]", path)[0])
+        found.add((method[1] if method else default, path))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("combination", SERVED)
+def test_its_requests_work_as_printed(install: Bake, combination: str) -> None:
+    project = install(**SERVED[combination])
+    asked = readme_of(project).partition("\n## Routes\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", asked, re.DOTALL)
+    script = "".join(blocks)
+    with serving(project) as service:
+        paths = service.get("/openapi.json").json()["paths"]
+        routes = {
+            (method.upper(), re.sub(r"{\w+}", "{}", path))
+            for path in paths
+            for method in paths[path]
+        }
+        assert asked_for(script) == routes
+        script = script.replace("localhost:8000", service.address.removeprefix("http://"))
+        result = subprocess.run(
+            ["bash", "-c", SHELL + script],
+            cwd=project,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+    assert result.returncode == 0, result.stdout
+    assert '"error"' not in result.stdout
+    if "websockets" in script:
+        assert result.stdout.endswith("Message received: hello\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("combination", ["everything", "verify"])
+def test_the_defaults_are_those_of_the_code(install: Bake, combination: str) -> None:
+    project = install(**SERVED[combination])
+    command = [str(project / ".venv/bin/python"), "-c", PRINT_DEFAULTS]
+    printed = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8")
+    code = dict(line.split(" ", 1) for line in printed.stdout.splitlines())
+    rows = dict(DEFAULT.findall(readme_of(project)))
+    # Another setting stands in for this one, and a driver is filled in.
+    odd = {"WEBSOCKET_ORIGINS", "DATABASE_URL"}
+    assert len(rows) > 10
+    assert {row: rows[row] for row in rows.keys() - odd} == {
+        row: code[row].replace("[]", "") for row in rows.keys() - odd
+    }

@@ -1,0 +1,385 @@
+"""Whatever is answered: a project that holds the text as it was given, or one refusal.
+
+Most cases render the files that hold an answer, by the template's own hooks and Cookiecutter's own
+reading of the command line; some run all of Cookiecutter, with its directories and processes.
+"""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.exceptions import FailedHookException, UndefinedVariableInTemplate
+from cookiecutter.generate import generate_context
+from cookiecutter.main import cookiecutter
+from cookiecutter.prompt import YesNoPrompt, prompt_for_config
+from cookiecutter.utils import create_env_with_context
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from jinja2 import Environment, Template
+from jinja2.exceptions import TemplateError
+from rich.prompt import InvalidResponse
+
+from tests.conftest import standard_error
+from tests.support.picks import DEFAULTS, NOTHING, QUESTIONS, Answer, Answers, files_of
+from tests.support.template import CONTEXT, ROOT, TREE, files_below, load_hook, with_derived
+from tests.support.template import cookiecutter as command
+
+TEXTS = [question for question, default in QUESTIONS.items() if isinstance(default, str)]
+# The files of a project that hold the text of an answer.
+HOLDERS = ["README.md", "app/factory.py", "pyproject.toml"]
+
+HARMLESS = [
+    *[
+        "'",
+        '"',
+        "\\",
+        "'''",
+        '"""',
+        "\\n",
+        "\\u0027",
+        "\\x00",
+        "\\N{BULLET}",
+        "`",
+        "$(id)",
+        "${HOME}",
+    ],
+    *["{", "}", "{{", "}}", "{{ 7 * 7 }}", "{% x %}", "# {% if %}", "# {%", "{#", "#}", "%", "%s"],
+    *[
+        "#",
+        "-->",
+        "<b>",
+        "&amp;",
+        "]]>",
+        "|",
+        "[bold]",
+        "[[project]]",
+        "\xa0",
+        "\xad",
+        "\u200b",
+        " ",
+    ],
+    *[
+        "\u200d",
+        "\ufeff",
+        "\ufffe",
+        "Їжак",
+        "🚀",
+        "👩‍💻",
+        "\U000e0001",
+        "\U0010ffff",
+        "e\u0301",
+        "a",
+    ],
+]
+UNSAFE = [
+    "\x01",
+    "\t",
+    "\n",
+    "\r",
+    "\x7f",
+    "\x85",
+    "\u061c",
+    "\u2028",
+    "\u202e",
+    "\udcff",
+    "a" * 201,
+]
+SLUGS = [".", "..", "/", "\\", "-", "_", "~", "con", "pytest", "my", "Ї", "\udcff", "1", "a" * 40]
+EMAILS = ["@", "you", "example.com", "ї", '"', "\\", "<", ">", " ", ",", "\n", "+", ".", "a"]
+
+
+def joined(fragments: list[str], size: int = 5) -> st.SearchStrategy[str]:
+    """Text that is put together of fragments."""
+    return st.lists(st.sampled_from(fragments), min_size=1, max_size=size).map("".join)
+
+
+# No system hands over a NUL, nor half of a surrogate pair but those that stand for a byte.
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+harmless = joined(HARMLESS, 10)
+texts = harmless | harmless | joined(HARMLESS + UNSAFE) | st.text(characters, max_size=250)
+good_slugs = st.from_regex(r"[a-z0-9][A-Za-z0-9._-]{0,60}[a-z0-9]", fullmatch=True)
+slugs = good_slugs | good_slugs | joined(SLUGS) | st.text(characters, max_size=300)
+addresses = st.builds("{}@{}".format, joined(EMAILS, 2), joined(EMAILS, 2))
+emails = st.emails() | addresses | texts
+TYPED = {question: texts for question in TEXTS} | {"project_slug": slugs, "author_email": emails}
+typed = st.fixed_dictionaries({}, optional=TYPED)
+
+words = st.sampled_from(["y", "no", "TRUE", " on ", "0", "", "2", "None", "{{ 1 }}"]) | texts
+values = {
+    question: st.sampled_from(default) | words if isinstance(default, list) else words
+    for question, default in QUESTIONS.items()
+    if question not in TEXTS
+}
+others = st.sampled_from(list(values)).flatmap(lambda name: st.tuples(st.just(name), values[name]))
+raw = st.builds(lambda texts, more: texts | dict(more), typed, st.lists(others, max_size=2))
+
+
+def fuzz(
+    examples: int, cases: st.SearchStrategy[dict[str, Any]], check: Callable[[dict[str, Any]], None]
+) -> None:
+    """Run a check on the same cases each time."""
+    quiet = settings(
+        max_examples=examples,
+        derandomize=True,
+        phases=[Phase.generate, Phase.shrink],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    quiet(given(cases)(check))()
+
+
+@cache
+def environment() -> Environment:
+    """Jinja as Cookiecutter sets it up for this template."""
+    made: Environment = create_env_with_context({"cookiecutter": CONTEXT})
+    return made
+
+
+@cache
+def holder(path: str) -> Template:
+    """Return a file that holds answers, as Cookiecutter reads it."""
+    return environment().from_string((TREE / path).read_text(encoding="utf-8"))
+
+
+def read(raw: dict[str, str]) -> dict[str, Any]:
+    """Return the answers that Cookiecutter reads from its command line."""
+    context = generate_context(str(ROOT / "cookiecutter.json"), extra_context=raw)
+    answers: dict[str, Any] = prompt_for_config(context, no_input=True)
+    return answers
+
+
+def quoted(text: str) -> str:
+    """Return a value for the command line, where Jinja is live, that stands for `text`."""
+    units = "".join(f"\\U{ord(character):08x}" for character in text)
+    return f"{{{{ '{units}' }}}}"
+
+
+def refusals(answers: dict[str, Any]) -> list[str]:
+    """Return the lines that refuse the answers; there are none for answers that are fine."""
+    lines: list[str] = load_hook("pre_gen_project", answers).problems(answers, [])
+    for line in lines:
+        assert line.partition(": ")[0] in QUESTIONS
+        assert line.isascii()
+        assert line.isprintable()
+    return lines
+
+
+def check_files(read: Callable[[str], str], answers: dict[str, Any]) -> None:
+    """Check that the files of a project say what was answered."""
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    author = {"name": answers["author_name"], "email": answers["author_email"]}
+    author = {key: text for key, text in author.items() if text}
+    assert project["name"] == answers["project_slug"]
+    assert project["description"] == answers["description"]
+    assert project.get("authors", []) == ([author] if author else [])
+    title, description = answers["project_name"], answers["description"]
+    assert read("README.md").startswith(f"# {title}\n\n{description}\n")
+    [app] = [
+        node
+        for node in ast.walk(ast.parse(read("app/factory.py")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "FastAPI"
+    ]
+    said = {keyword.arg: keyword.value for keyword in app.keywords}
+    assert ast.literal_eval(said["title"]) == title
+    assert ast.literal_eval(said["description"]) == description
+
+
+def check_rendered(answers: dict[str, Any], keep: Callable[[str], None]) -> None:
+    """Check what the template makes of answers that nobody refused; `keep` gets the factory."""
+    assert json.loads(load_hook("post_gen_project", answers).ANSWERS) == answers
+    complete = with_derived(answers)
+    files = {path: holder(path).render(cookiecutter=complete) for path in HOLDERS}
+    for text in files.values():
+        # As Cookiecutter writes it to a file.
+        text.encode("utf-8")
+    check_files(files.__getitem__, answers)
+    keep(files["app/factory.py"])
+
+
+class Factories:
+    """The factories that were rendered, to format all of them in one run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.count = 0
+
+    def keep(self, factory: str) -> None:
+        """Write a factory to a file of its own."""
+        self.count += 1
+        (self.directory / f"factory_{self.count}.py").write_text(factory, encoding="utf-8")
+
+    def check_format(self) -> None:
+        """Check that the formatter leaves them as they are."""
+        command = [sys.executable, "-m", "ruff", "format", "--check", "--quiet", "--no-cache"]
+        config = ["--config", "line-length = 100"]
+        subprocess.run([*command, *config, str(self.directory)], check=True)
+
+
+@pytest.mark.parametrize("examples", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_text_arrives_as_it_was_typed_or_is_refused(examples: int, tmp_path: Path) -> None:
+    factories = Factories(tmp_path)
+    seen = {"refused": 0, "rendered": 0}
+
+    def check(typed: dict[str, str]) -> None:
+        answers = DEFAULTS | typed
+        if refusals(answers):
+            seen["refused"] += 1
+        else:
+            seen["rendered"] += 1
+            check_rendered(answers, factories.keep)
+
+    fuzz(examples, typed, check)
+    factories.check_format()
+    # Neither half of the promise is tested by chance alone.
+    assert min(seen.values()) > examples / 10
+
+
+def expected(question: str, value: str) -> Answer:
+    """Return the answer that a value on the command line stands for.
+
+    Raises ValueError for a value that stands for none, and what Jinja raises.
+    """
+    default = QUESTIONS[question]
+    if isinstance(default, bool):
+        try:
+            return bool(YesNoPrompt().process_response(value))
+        except InvalidResponse as error:
+            raise ValueError(question) from error
+    if isinstance(default, list):
+        if value not in default:
+            raise ValueError(question)
+        return value
+    return str(environment().from_string(value).render(cookiecutter={}))
+
+
+def names_directory(slug: str) -> bool:
+    """Whether a slug could be the name of one directory, good or bad."""
+    return bool(slug.strip(".")) and not set("/\\") & set(slug) and len(os.fsencode(slug)) < 256
+
+
+@pytest.mark.parametrize("examples", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_the_command_line_is_read_as_jinja_or_refused(examples: int, tmp_path: Path) -> None:
+    factories = Factories(tmp_path)
+    said: list[str] = []
+
+    def check(raw: dict[str, str]) -> None:
+        wanted: Answers = {}
+        slips = []
+        for question, value in raw.items():
+            try:
+                wanted[question] = expected(question, value)
+            except ValueError:
+                slips.append(f"variable {question}")
+            except TemplateError as error:
+                # The caller's own Jinja, which Cookiecutter meets before the template does.
+                slips.append(str(error))
+        if not names_directory(str(wanted.get("project_slug", "a"))):
+            slips.append("project_slug: it names no directory; answer with")
+        try:
+            answers = read(raw)
+        except (ValueError, TemplateError, UndefinedVariableInTemplate) as refusal:
+            said.append(f"{refusal} {refusal.__cause__}")
+            assert any(slip in said[-1] for slip in slips)
+            return
+        assert not slips
+        assert {question: answers[question] for question in raw} == wanted
+        if not refusals(answers):
+            check_rendered(answers, factories.keep)
+
+    fuzz(examples, raw, check)
+    factories.check_format()
+    assert min(factories.count, len(said)) > examples / 10
+
+
+@pytest.mark.parametrize("examples", [6, pytest.param(80, marks=pytest.mark.slow)])
+def test_a_project_or_nothing_is_in_the_directory(examples: int, tmp_path: Path) -> None:
+    # Prompts hand over what was typed; here, it is what a quoted value stands for.
+    home = tmp_path / "cookiecutter.yaml"
+    home.write_text(f"replay_dir: {tmp_path / 'replay'}\n", encoding="utf-8")
+    count = 0
+
+    def check(typed: dict[str, str]) -> None:
+        nonlocal count
+        count += 1
+        output = tmp_path / f"out {count}" / "inner"
+        output.mkdir(parents=True)
+        answers = NOTHING | typed
+        quotes = {
+            question: quoted(answer) if isinstance(answer, str) and question in TEXTS else answer
+            for question, answer in answers.items()
+        }
+        with standard_error() as captured:
+            try:
+                cookiecutter(
+                    str(ROOT),
+                    no_input=True,
+                    extra_context=quotes,
+                    output_dir=str(output),
+                    config_file=str(home),
+                )
+                refused: Exception | None = None
+            except (FailedHookException, TemplateError) as error:
+                refused = error
+            captured.seek(0)
+            said = captured.read().decode()
+        if refused is not None:
+            assert list((tmp_path / f"out {count}").rglob("*")) == [output]
+            if isinstance(refused, FailedHookException):
+                assert said.startswith("ERROR: nothing was generated, because of these answers:\n")
+                refused_for = [line.partition(":")[0] for line in said.splitlines()[1:]]
+                assert refused_for
+                assert set(refused_for) <= set(typed) | {"project_slug"}
+            else:
+                assert "project_slug: it names no directory" in str(refused)
+            return
+        [project] = output.iterdir()
+        complete: Answers = DEFAULTS | {"project_slug": project.name} | answers
+        assert files_below(project) == files_of(complete)
+        check_files(lambda path: (project / path).read_text(encoding="utf-8"), complete)
+        for path in project.rglob("*.py"):
+            ast.parse(path.read_text(encoding="utf-8"))
+
+    fuzz(examples, typed, check)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("use_cors=whatever", "whatever provided for variable use_cors could not be converted"),
+        ("ci=jenkins", "jenkins provided for choice variable ci, but the choices are"),
+        ("description={{ me", "TemplateSyntaxError: unexpected end of template"),
+        ("project_slug=a b", "project_slug: 'a b' cannot name both"),
+    ],
+)
+def test_the_command_refuses(argument: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    result = command("--no-input", argument, output=tmp_path / "out")
+    assert result.returncode == 1
+    assert said in result.stdout + result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("slug", ["", ".", "..", "a/b/c", "../up", "a\\b", "я" * 128])
+def test_a_slug_that_names_no_directory_makes_none(slug: str) -> None:
+    # Cookiecutter would make the directories of a/b, and remove the last of them alone.
+    with pytest.raises(TemplateError, match="project_slug: it names no directory; answer with"):
+        read({"project_slug": slug})
+
+
+@pytest.mark.parametrize("path", HOLDERS)
+def test_these_files_hold_answers(path: str) -> None:
+    assert any(
+        f"cookiecutter.{question}" in (TREE / path).read_text(encoding="utf-8")
+        for question in TEXTS
+    )

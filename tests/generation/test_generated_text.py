@@ -1,0 +1,101 @@
+"""What the files of a project say, and what they must not."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake, Projects
+from tests.support.picks import COMBINATIONS, OWNED, Answers, Owned, owned_by
+from tests.support.template import cookiecutter, files_below, typing
+
+# What GitHub fills in itself.
+EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
+# In the README: what was not picked has to be answered with no.
+REPRODUCTION = re.compile(r"^uvx cookiecutter .*?(?=^```)", re.DOTALL | re.MULTILINE)
+JINJA = re.compile(r"\{\{|\{%|%\}|cookiecutter\.\w")
+
+HOSTILE: Answers = {
+    "project_name": """Їжак's "API" 🚀 \\ ''' \\n""",
+    "description": """\\"quoted\\" 'text' 👩‍💻 <b>&amp;</b> $(id) ${HOME} %s | `code` \\""",
+    "author_name": """O'Brien "Bob" \\ Їжак""",
+}
+
+
+def texts(project: Path) -> dict[str, str]:
+    """Return what the files of a project say, line endings as they are, by path."""
+    return {
+        path: (project / path).read_bytes().decode("utf-8") for path in sorted(files_below(project))
+    }
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_no_jinja_is_left(projects: Projects, combination: str) -> None:
+    for path, text in texts(projects(combination)).items():
+        assert not JINJA.search(EXPRESSION.sub("", text)), path
+
+
+def mentions(project: Path, rows: Iterable[Owned]) -> set[tuple[str, str]]:
+    """Return in which files of a project, their names included, which words of the rows are."""
+    said = {
+        path: f"{path}\n{REPRODUCTION.sub('', text)}".lower()
+        for path, text in texts(project).items()
+    }
+    words = {word for row in rows for word in row.words}
+    return {(path, word) for path in said for word in words if word.lower() in said[path]}
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_nothing_mentions_what_was_not_picked(projects: Projects, combination: str) -> None:
+    taken = owned_by(COMBINATIONS[combination])
+    left_out = [row for row in OWNED if row not in taken]
+    assert sorted(mentions(projects(combination), left_out)) == []
+
+
+@pytest.mark.parametrize("row", OWNED, ids=lambda row: f"{row}-{row.words[0]}")
+def test_no_word_is_idle(projects: Projects, row: Owned) -> None:
+    project = projects(f"{row.question}={row.answers[0]}")
+    assert {word for _, word in mentions(project, [row])} == set(row.words)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_lines_end_as_they_should(projects: Projects, combination: str) -> None:
+    for path, text in texts(projects(combination)).items():
+        assert "\r" not in text, path
+        assert text == "" or re.search(r"[^\n]\n\Z", text), path
+        assert not re.search(r"[ \t]\n", text), path
+
+
+def test_ruff_has_nothing_to_say(projects: Projects) -> None:
+    directories = [str(projects(combination)) for combination in COMBINATIONS]
+    for command in (["check"], ["format", "--check"]):
+        subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", *directories], check=True
+        )
+
+
+def check_texts(project: Path, answers: Answers) -> None:
+    """Check that a project says in its metadata and its README what was answered."""
+    metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert metadata["description"] == answers["description"]
+    assert metadata["authors"][0]["name"] == answers["author_name"]
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith(f"# {answers['project_name']}\n\n{answers['description']}\n")
+
+
+@pytest.mark.parametrize("combination", ["nothing", "everything"])
+def test_text_arrives_as_it_was_answered(bake: Bake, combination: str) -> None:
+    project = bake(**COMBINATIONS[combination], **HOSTILE)
+    check_texts(project, HOSTILE)
+
+
+def test_jinja_arrives_as_it_was_typed(tmp_path: Path) -> None:
+    # On the command line Cookiecutter itself renders the answers, at its prompts it does not.
+    typed = HOSTILE | {"project_name": "{{ 7 * 7 }} {% x %}", "description": "# {% if %} {# }}"}
+    result = cookiecutter(output=tmp_path / "out", typed=typing(typed))
+    assert result.returncode == 0, result.stderr
+    check_texts(tmp_path / "out" / "7-7-x", typed)

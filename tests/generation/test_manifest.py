@@ -1,0 +1,90 @@
+"""What is in a project, file by file, and what is refused."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Bake, Projects, Refused
+from tests.support.picks import (
+    ALWAYS,
+    COMBINATIONS,
+    DEFAULTS,
+    OWNED,
+    Answers,
+    files_of,
+)
+from tests.support.template import cookiecutter, files_below, load_hook, template_files
+
+REFUSED: dict[str, tuple[Answers, str]] = {
+    "blank name": ({"project_name": " "}, "project_name: it is blank; answer with a name"),
+    "no name": ({"project_slug": "up~"}, "project_slug: 'up~' cannot name both a directory and"),
+    "device": ({"project_slug": "nul"}, "project_slug: 'nul' is a device on Windows; answer with"),
+    "dependency": (
+        {"project_name": "FastAPI"},
+        "project_slug: 'fastapi' is a package that the service depends on; answer with another",
+    ),
+    "long": ({"description": "a" * 201}, "it has 201 characters; answer with at most 200"),
+    "control character": ({"author_name": "a\x07"}, "it holds unsafe characters (U+0007); answer"),
+    "no address": ({"author_email": "me"}, "author_email: 'me' is not an address; answer like"),
+}
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_a_project_holds_exactly_what_was_picked(projects: Projects, combination: str) -> None:
+    project = projects(combination)
+    assert files_below(project) == files_of(COMBINATIONS[combination])
+    directories = [path for path in project.rglob("*") if path.is_dir()]
+    assert all(any(directory.iterdir()) for directory in directories)
+
+
+def test_the_template_holds_what_the_table_says() -> None:
+    owned = set().union(*(row.files for row in OWNED))
+    assert template_files() == (ALWAYS | owned) - {".env"}
+
+
+def test_the_manifest_owns_what_the_table_says() -> None:
+    rows = load_hook("post_gen_project", DEFAULTS).manifest(DEFAULTS)
+    paths = [path for _, paths in rows for path in paths]
+    assert len(paths) == len(set(paths))
+    assert set(paths) == set().union(*(row.files for row in OWNED))
+
+
+def test_no_two_picks_own_a_file() -> None:
+    for one, other in itertools.combinations(OWNED, 2):
+        assert not one.files & other.files
+        assert not one.files & ALWAYS
+
+
+@pytest.mark.parametrize(("answers", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_says_the_way_out(bake: Bake, answers: Answers, message: str) -> None:
+    with pytest.raises(Refused) as refused:
+        bake(**answers)
+    assert message in str(refused.value)
+
+
+def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
+    bad = ["project_slug=nul", "author_email=me"]
+    result = cookiecutter("--no-input", *bad, output=tmp_path / "out")
+    assert result.returncode == 1
+    assert "project_slug: " in result.stderr
+    assert "author_email: " in result.stderr
+    assert files_below(tmp_path / "out") == set()
+    assert not (tmp_path / "out" / "nul").exists()
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ({"use_corse": True}, KeyError),
+        ({"use_cors": "y"}, TypeError),
+        ({"project_name": True}, TypeError),
+        ({"ci": "jenkins"}, ValueError),
+    ],
+)
+def test_the_tests_cannot_misspell_an_answer(
+    bake: Bake, answers: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        bake(**answers)

@@ -1,0 +1,491 @@
+"""WebSockets of a generated service under load, over processes, outages and bad manners."""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import socket
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.conftest import Bake
+from tests.support.redis_server import RedisServer
+from tests.support.service import Service, serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realtime")]
+
+# Far from what a test does, where it is not the limits that are tested.
+UNLIMITED = {"WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "100000", "WEBSOCKET_MESSAGE_RATE": "100000"}
+LIMIT = 60
+
+# What tests ask a service about itself.
+PROBE = """
+import asyncio, gc, os
+from app.middleware.websocket import WebSocketMiddleware
+from app.realtime.inbox import Inbox
+
+@app.get("/probe")
+async def probe() -> dict[str, int]:
+    gc.collect()
+    layer = app.middleware_stack
+    while not isinstance(layer, WebSocketMiddleware):
+        layer = getattr(layer, "app")
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "rooms": len(app.state.hub.rooms),
+        "members": sum(len(room) for room in app.state.hub.rooms.values()),
+        "inboxes": sum(isinstance(thing, Inbox) for thing in gc.get_objects()),
+        "connections": layer.connections,
+        "clients": len(layer.clients),
+        "kilobytes": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def projects(install: Bake) -> list[Path]:
+    """Two services with WebSockets, installed, that can be asked about themselves."""
+    projects = [install(use_websocket=True) for _ in range(2)]
+    for project in projects:
+        main = project / "app/main.py"
+        main.write_text(main.read_text(encoding="utf-8") + PROBE, encoding="utf-8")
+    return projects
+
+
+@pytest.fixture(scope="module")
+def project(projects: list[Path]) -> Path:
+    """One of them."""
+    return projects[0]
+
+
+@contextmanager
+def two_processes(projects: list[Path], redis: RedisServer) -> Iterator[list[Service]]:
+    """Serve two projects that share a Redis."""
+    with ExitStack() as stack:
+        settings = UNLIMITED | {"REDIS_URL": redis.url}
+        yield [stack.enter_context(serving(project, **settings)) for project in projects]
+
+
+def url(service: Service, path: str) -> str:
+    """Return the address of a WebSocket."""
+    return service.address.replace("http", "ws") + path
+
+
+def dial(service: Service, path: str, **options: Any) -> connect:
+    """Open a WebSocket that is quick to test with."""
+    return connect(url(service, path), compression=None, max_queue=None, proxy=None, **options)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(LIMIT):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.05)
+
+
+class Member:
+    """A socket in a room, and all that it heard there but notices."""
+
+    def __init__(self, room: str, connection: ClientConnection) -> None:
+        self.room = room
+        self.connection = connection
+        self.heard: list[str] = []
+        self.refused: list[str] = []
+        self.closed: ConnectionClosed | None = None
+        self.joined = asyncio.Event()
+        self.reader = asyncio.create_task(self.read())
+
+    async def read(self) -> None:
+        try:
+            while True:
+                message = json.loads(await self.connection.recv())
+                assert message["room"] == self.room
+                if message["type"] == "message":
+                    self.heard.append(message["text"])
+                elif message["type"] == "error":
+                    self.refused.append(message["text"])
+                self.joined.set()
+        except ConnectionClosed as closed:
+            self.closed = closed
+
+    async def say(self, text: str) -> None:
+        await self.connection.send(json.dumps({"text": text}))
+
+
+@asynccontextmanager
+async def members(services: list[Service], sockets: int, rooms: int) -> AsyncIterator[list[Member]]:
+    """Open so many sockets to each service, spread over so many rooms."""
+    async with AsyncExitStack() as stack:
+        everyone = []
+        for number, service in itertools.product(range(sockets), services):
+            room = f"room-{number % rooms}"
+            connection = await stack.enter_async_context(dial(service, f"/ws/{room}"))
+            everyone.append(Member(room, connection))
+        await asyncio.gather(*(member.joined.wait() for member in everyone))
+        yield everyone
+
+
+def test_two_processes_are_one(projects: list[Path], redis: RedisServer) -> None:
+    # 200 sockets on each, 50 rooms, 20,000 messages.
+    async def talk(services: list[Service]) -> None:
+        await eventually(lambda: all(map(is_connected, projects)))
+        async with members(services, sockets=200, rooms=50) as everyone:
+
+            async def say_all(number: int, member: Member) -> None:
+                for count in range(50):
+                    await member.say(f"{member.room} {number} {count}")
+
+            speakers = [say_all(number, member) for number, member in enumerate(everyone)]
+            await asyncio.gather(*speakers)
+            await eventually(lambda: all(len(member.heard) >= 400 for member in everyone))
+            rooms = defaultdict(list)
+            for member in everyone:
+                rooms[member.room].append(member)
+                assert member.closed is None
+                assert member.refused == []
+            for room, inside in rooms.items():
+                heard = inside[0].heard
+                # Once, and of this room alone.
+                assert len(inside) == 8
+                assert len(set(heard)) == len(heard) == 400
+                assert all(text.split()[0] == room for text in heard)
+                # In one order for all, which is the order of each speaker.
+                assert all(member.heard == heard for member in inside)
+                counts = defaultdict(list)
+                for text in heard:
+                    counts[text.split()[1]].append(int(text.split()[2]))
+                assert all(sequence == list(range(50)) for sequence in counts.values())
+
+    with two_processes(projects, redis) as services:
+        asyncio.run(talk(services))
+        for project in projects:
+            assert "were lost" not in log_of(project)
+
+
+def test_an_outage_of_redis(projects: list[Path], redis: RedisServer) -> None:
+    async def talk(services: list[Service]) -> dict[Path, int]:
+        await eventually(lambda: all(map(is_connected, projects)))
+        async with members(services, sockets=40, rooms=10) as everyone:
+            said: dict[str, set[str]] = defaultdict(set)
+            stopped = asyncio.Event()
+
+            async def say_on(number: int, member: Member) -> None:
+                for count in itertools.count():
+                    text = f"{number} {count}"
+                    said[member.room].add(text)
+                    await member.say(text)
+                    await asyncio.sleep(0.02)
+                    if stopped.is_set():
+                        return
+
+            speakers = [asyncio.create_task(say_on(*pair)) for pair in enumerate(everyone)]
+            await asyncio.sleep(1)
+            redis.kill()
+            await eventually(lambda: all(s.get("/readyz").status == 503 for s in services))
+            await asyncio.sleep(5)
+            redis.start()
+            await eventually(lambda: all(s.get("/readyz").status == 200 for s in services))
+            # What is said from now on arrives.
+            for number, member in enumerate(everyone):
+                said[member.room].add(f"{number} after")
+                await member.say(f"{number} after")
+            await asyncio.sleep(1)
+            stopped.set()
+            await asyncio.gather(*speakers)
+            for number, member in enumerate(everyone):
+                said[member.room].add(f"{number} end")
+                await member.say(f"{number} end")
+            ends = Counter(member.room for member in everyone)
+
+            def ended(member: Member) -> bool:
+                return sum(text.endswith("end") for text in member.heard) == ends[member.room]
+
+            await eventually(lambda: all(ended(member) for member in everyone))
+            lost: dict[Path, dict[str, int]] = {project: {} for project in projects}
+            for number, member in enumerate(everyone):
+                assert member.closed is None
+                assert len(member.heard) == len(set(member.heard))
+                assert set(member.heard) <= said[member.room]
+                after = sum(text.endswith("after") for text in member.heard)
+                assert after == ends[member.room]
+                missing = len(said[member.room]) - len(member.heard)
+                assert lost[projects[number % 2]].setdefault(member.room, missing) == missing
+            # Who spoke into the outage was told so.
+            assert sum(len(member.refused) for member in everyone) > 1000
+            return {project: sum(rooms.values()) for project, rooms in lost.items()}
+
+    with two_processes(projects, redis) as services:
+        lost = asyncio.run(talk(services))
+        for project in projects:
+            log = log_of(project)
+            # What each process says that it lost is what its sockets miss, to the message.
+            totals = re.findall(r"(\d+) messages were lost, (\d+) so far", log)
+            assert int(totals[-1][1]) == sum(int(some) for some, _ in totals) == lost[project]
+            assert lost[project] > 1000
+            assert log.count("no connection to Redis") == 1
+            refused = re.search(r"connected to Redis after ([\d.]+) s, in which (\d+)", log)
+            assert refused
+            assert 5 < float(refused[1]) < 15
+            assert int(refused[2]) > 500
+            assert "Exception in ASGI application" not in log
+            assert "never retrieved" not in log
+            # The tracebacks are of readiness, which was asked in vain.
+            os.truncate(project / "uvicorn.log", 0)
+
+
+def test_who_stops_reading_delays_nobody(project: Path) -> None:
+    size = 10_000
+
+    async def talk(service: Service) -> None:
+        with stuck(service, "/ws/room-0"), stuck(service, "/ws/room-0") as repentant:
+            async with members([service], sockets=5, rooms=1) as everyone:
+                speaker, *listeners = everyone
+                slowest, reading = 0.0, None
+                for count in range(2000):
+                    started = time.monotonic()
+                    await speaker.say(f"{count:06}".ljust(size))
+                    await eventually_heard(listeners, count + 1)
+                    slowest = max(slowest, time.monotonic() - started)
+                    if reading is None and count % 50 == 0 and ask(service)["members"] == 5:
+                        reading = asyncio.create_task(asyncio.to_thread(read_all, repentant))
+                assert slowest < 2
+                assert all(member.closed is None for member in everyone)
+            # What the one reads after all ends with the reason.
+            assert reading
+            data = await reading
+            assert data.endswith(b"\x88\x0a" + (1013).to_bytes(2, "big") + b"Too slow")
+            assert len(data) < 2000 * size
+
+    with serving(project, **UNLIMITED) as service:
+        asyncio.run(talk(service))
+
+
+def ask(service: Service) -> dict[str, int]:
+    """Ask a service about itself."""
+    answer: dict[str, int] = service.get("/probe").json()
+    return answer
+
+
+async def eventually_heard(members: list[Member], count: int) -> None:
+    async with asyncio.timeout(LIMIT):
+        while any(len(member.heard) < count for member in members):
+            await asyncio.sleep(0)
+
+
+def test_nothing_is_left_of_those_who_left(project: Path) -> None:
+    async def come_and_go(service: Service, number: int) -> None:
+        reader, writer = await asyncio.open_connection(*address_of(service))
+        text = b'{"text":"hello"}'
+        frame = bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
+        writer.write(handshake(f"/ws/room-{number % 100}"))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(frame)
+        await reader.readuntil(b"hello")
+        if number % 3:
+            writer.write(b"\x88\x80\0\0\0\0")
+            await reader.read()
+            writer.close()
+        else:
+            writer.transport.abort()
+
+    async def cycle(service: Service, numbers: range) -> dict[str, int]:
+        for start in range(0, len(numbers), 50):
+            some = numbers[start : start + 50]
+            await asyncio.gather(*(come_and_go(service, number) for number in some))
+        await eventually(lambda: ask(service)["connections"] == 0)
+        await eventually(lambda: ask(service)["inboxes"] == 0)
+        return ask(service)
+
+    async def measure(service: Service) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        fresh = ask(service)
+        warm = await cycle(service, range(1_000))
+        return fresh, warm, await cycle(service, range(10_000))
+
+    with serving(project, **UNLIMITED) as service:
+        fresh, warm, after = asyncio.run(measure(service))
+    for probe in (warm, after):
+        for thing in ("rooms", "members", "inboxes", "connections", "clients"):
+            assert probe[thing] == 0
+        assert probe["tasks"] == fresh["tasks"]
+    assert after["kilobytes"] - warm["kilobytes"] < 2_000
+
+
+def test_bad_manners(project: Path) -> None:
+    settings = {"WEBSOCKET_MAX_CONNECTIONS": "20", "WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "10"}
+
+    async def behave_badly(service: Service) -> None:
+        await check_refused(service, 403, "forbidden", origin="https://evil.example")
+        await check_refused(service, 403, "forbidden", origin="null")
+        await check_refused(service, 404, "not_found", path="/nowhere")
+        await check_refused(service, 422, "unprocessable_content", path="/ws/no%20room")
+
+        async with dial(service, "/ws") as peer:
+            await peer.send(b"\x00\xff")
+            assert await close_code(peer) == 1003
+        async with dial(service, "/ws/room") as peer:
+            for bad in (b"\x00\xff", "{", "[" * 60_000):
+                await peer.send(bad)
+            await peer.send('{"text": "still here"}')
+            types = [json.loads(await peer.recv())["type"] for _ in range(5)]
+            assert types == ["joined", "error", "error", "error", "message"]
+        # Ours, then uvicorn's own.
+        for size in (65_537, 17 * 1024 * 1024):
+            async with dial(service, "/ws/room", max_size=None) as peer:
+                with suppress(ConnectionClosed):
+                    await peer.send("x" * size)
+                assert await close_code(peer) == 1009
+        async with dial(service, "/ws/room") as peer:
+            with suppress(ConnectionClosed):
+                for _ in range(5_000):
+                    await peer.send('{"text": "flood"}')
+            assert await close_code(peer) == 1008
+        # Not UTF-8, no such opcode, no mask, half a frame and gone.
+        for bytes_ in (b"\x81\x81\0\0\0\0\xff", b"\x83\x80\0\0\0\0", b"\x81\x01x", b"\x81\xfe"):
+            async with dial(service, "/ws/room") as peer:
+                peer.transport.write(bytes_)
+                if len(bytes_) == 2:
+                    peer.transport.abort()
+                await close_code(peer)
+
+        async with AsyncExitStack() as stack:
+            for _ in range(10):
+                await stack.enter_async_context(dial(service, "/ws"))
+            await check_refused(service, 429, "too_many_requests")
+        await eventually(lambda: ask(service)["connections"] == 0)
+        async with dial(service, "/ws") as peer:
+            await peer.send("unharmed")
+            assert await peer.recv() == "Message received: unharmed"
+
+    # No traceback is logged in the end: `serving` looks.
+    with serving(project, **settings) as service:
+        asyncio.run(behave_badly(service))
+        log = log_of(project)
+    assert "ASGI callable returned without completing handshake" not in log
+    assert "ERROR" not in log
+
+
+def test_a_key_is_asked_for(install: Bake) -> None:
+    project = install(use_websocket=True, use_api_key=True)
+
+    async def ask(service: Service) -> None:
+        await check_refused(service, 401, "unauthorized")
+        headers = {"X-API-Key": "key-of-the-test"}
+        async with dial(service, "/ws", additional_headers=headers) as peer:
+            await peer.send("hello")
+            assert await peer.recv() == "Message received: hello"
+
+    with serving(project, API_KEYS="key-of-the-test") as service:
+        asyncio.run(ask(service))
+
+
+def test_a_stop_closes_every_socket(project: Path, redis: RedisServer) -> None:
+    async def stop() -> None:
+        async with AsyncExitStack() as stack:
+            with serving(project, REDIS_URL=redis.url, **UNLIMITED) as service:
+                await eventually(lambda: is_connected(project))
+                everyone = await stack.enter_async_context(members([service], 100, rooms=5))
+                started = time.monotonic()
+            assert time.monotonic() - started < 5
+            await asyncio.gather(*(member.reader for member in everyone))
+            for member in everyone:
+                assert member.closed is not None
+                assert member.closed.rcvd is not None
+                assert member.closed.rcvd.code == 1012
+
+    asyncio.run(stop())
+
+
+def test_a_stop_waits_only_so_long_for_who_stopped_reading(project: Path) -> None:
+    # As the command of the Dockerfile has it.
+    grace = {"UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": "1"}
+
+    async def fill(service: Service) -> None:
+        async with dial(service, "/ws/room-0") as speaker:
+            for _ in range(2000):
+                await speaker.send(json.dumps({"text": "x" * 10_000}))
+                await speaker.recv()
+        # The service has let go of it; what uvicorn could not send still waits.
+        await eventually(lambda: ask(service)["connections"] == 0)
+
+    with ExitStack() as stack:
+        with serving(project, **UNLIMITED, **grace) as service:
+            stack.enter_context(stuck(service, "/ws/room-0"))
+            asyncio.run(fill(service))
+            started = time.monotonic()
+        assert time.monotonic() - started < 5
+
+
+async def check_refused(
+    service: Service, status: int, kind: str, path: str = "/ws", origin: str | None = None
+) -> None:
+    """Check that a handshake is answered with an error in the one shape that errors have."""
+    with pytest.raises(InvalidStatus) as caught:
+        await dial(service, path, origin=origin)
+    response = caught.value.response
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/json"
+    error = json.loads(response.body or b"")["error"]
+    assert (error["code"], error["type"]) == (status, kind)
+
+
+async def close_code(peer: ClientConnection) -> int | None:
+    """Read until the socket is closed; return what the server gave as the reason."""
+    async with asyncio.timeout(LIMIT):
+        try:
+            while True:
+                await peer.recv()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
+
+
+def address_of(service: Service) -> tuple[str, int]:
+    """Return the host and the port of a service."""
+    host, port = service.address.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def handshake(path: str) -> bytes:
+    """Return what opens a WebSocket."""
+    lines = (
+        f"GET {path} HTTP/1.1",
+        "Host: localhost",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+    )
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def stuck(service: Service, path: str) -> socket.socket:
+    """Open a WebSocket, and read nothing from it."""
+    peer = socket.create_connection(address_of(service))
+    peer.sendall(handshake(path))
+    return peer
+
+
+def read_all(peer: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    peer.settimeout(LIMIT)
+    return b"".join(iter(lambda: peer.recv(1 << 20), b""))
+
+
+def is_connected(project: Path) -> bool:
+    """Tell whether the hub of a service has found its Redis."""
+    return "connected to Redis" in log_of(project)
+
+
+def log_of(project: Path) -> str:
+    """Return what a service has logged."""
+    return (project / "uvicorn.log").read_text(encoding="utf-8")

@@ -1,0 +1,403 @@
+"""What the template promises, stated apart from the template: the tests compare the two.
+
+To add a pick, add its question to `QUESTIONS` and a row to `OWNED`.
+"""
+
+from dataclasses import dataclass
+
+Answer = str | bool
+Answers = dict[str, Answer]
+
+# In the order in which they are asked. A list holds the choices, the default first.
+QUESTIONS: dict[str, Answer | list[str]] = {
+    "project_name": "My Service",
+    "project_slug": "my-service",
+    "description": "A FastAPI service",
+    "author_name": "Your Name",
+    "author_email": "you@example.com",
+    "use_request_logging": True,
+    "use_security_headers": True,
+    "use_cors": True,
+    "use_trusted_host": True,
+    "use_rate_limit": False,
+    "use_gzip": True,
+    "use_api_key": False,
+    "database": ["none", "sqlite", "postgresql"],
+    "jwt": ["none", "verify", "issue"],
+    "use_websocket": False,
+    "background_tasks": ["none", "fastapi", "taskiq"],
+    "use_example_middleware": False,
+    "use_docker": True,
+    "ci": ["github", "gitlab", "none"],
+}
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What is in a project because a question got one of some answers, and else is not."""
+
+    question: str
+    answers: tuple[Answer, ...]
+    files: frozenset[str]
+    words: tuple[str, ...]  # in no file of a project without the pick
+    also: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that bring it, too
+
+    def __str__(self) -> str:
+        return f"{self.question}={'|'.join(map(str, self.answers))}"
+
+    def is_in(self, answers: Answers) -> bool:
+        """Return whether it is in a project with these answers, which are complete."""
+        questions = ((self.question, self.answers), *self.also)
+        return any(answers[question] in wanted for question, wanted in questions)
+
+
+def middleware(name: str) -> frozenset[str]:
+    """Return the files of a middleware."""
+    return frozenset({f"app/middleware/{name}.py", f"tests/middleware/test_{name}.py"})
+
+
+def database(name: str) -> frozenset[str]:
+    """Return the files of a database."""
+    files = {f"app/db/{name}.py", f"tests/fixtures/{name}.py", f"tests/db/test_{name}.py"}
+    return frozenset(files)
+
+
+OWNED = [
+    Owned(
+        "use_request_logging",
+        (True,),
+        middleware("request_logging"),
+        ("request_logging", "RequestLogging", "X-Request-ID", "X-Process-Time"),
+    ),
+    Owned(
+        "use_security_headers",
+        (True,),
+        middleware("security_headers"),
+        ("security_headers", "SecurityHeaders", "HSTS", "nosniff", "referrer"),
+    ),
+    Owned(
+        "use_cors",
+        (True,),
+        middleware("cors"),
+        ("cors", "preflight"),
+    ),
+    Owned(
+        "use_trusted_host",
+        (True,),
+        middleware("trusted_host"),
+        ("trusted_host", "TrustedHost", "ALLOWED_HOSTS"),
+    ),
+    Owned(
+        "use_rate_limit",
+        (True,),
+        middleware("rate_limit")
+        | {"app/limits/redis_limiter.py", "tests/limits/test_redis_limiter.py"},
+        ("rate_limit", "RateLimit", "RATE_LIMIT", "redis_limiter"),
+    ),
+    Owned(
+        "use_rate_limit",
+        (True,),
+        frozenset(
+            {
+                "app/limits/__init__.py",
+                "app/limits/limit.py",
+                "app/limits/memory_limiter.py",
+                "tests/limits/test_memory_limiter.py",
+            }
+        ),
+        ("app.limits",),
+        also=(("jwt", ("issue",)),),
+    ),
+    Owned("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
+    Owned(
+        "use_api_key",
+        (True,),
+        middleware("api_key"),
+        ("api_key", "APIKey", "API key", "X-API-Key"),
+    ),
+    Owned(
+        "jwt",
+        ("verify", "issue"),
+        middleware("jwt")
+        | {
+            "app/api/routes/me.py",
+            "app/auth/__init__.py",
+            "app/auth/dependencies.py",
+            "app/auth/tokens.py",
+            "tests/api/routes/test_me.py",
+            "tests/auth/support.py",
+            "tests/auth/test_dependencies.py",
+            "tests/auth/test_tokens.py",
+        },
+        ("jwt", "CurrentUser", "access token"),
+    ),
+    Owned(
+        "jwt",
+        ("verify",),
+        frozenset(
+            {
+                "app/auth/jwks.py",
+                "app/auth/verify.py",
+                "tests/auth/test_jwks.py",
+                "tests/auth/test_verify.py",
+            }
+        ),
+        ("JWKS", "JWT_ALGORITHM", "JWT_TYPE"),
+    ),
+    Owned(
+        "jwt",
+        ("issue",),
+        frozenset(
+            {
+                "app/api/routes/users.py",
+                "app/api/routes/token.py",
+                "app/auth/users.py",
+                "app/auth/issue.py",
+                "app/auth/login_limit.py",
+                "app/auth/models.py",
+                "app/auth/passwords.py",
+                "app/auth/refresh.py",
+                "migrations/versions/users_0001.py",
+                "tests/api/routes/test_users.py",
+                "tests/api/routes/test_token.py",
+                "tests/auth/test_users.py",
+                "tests/auth/test_issue.py",
+                "tests/auth/test_login_limit.py",
+                "tests/auth/test_passwords.py",
+                "tests/auth/test_refresh.py",
+            }
+        ),
+        ("argon2", "pwdlib", "LOGIN_LIMIT", "refresh_token", "multipart"),
+    ),
+    Owned(
+        "background_tasks",
+        ("fastapi", "taskiq"),
+        frozenset(
+            {
+                "app/tasks/__init__.py",
+                "app/tasks/jobs.py",
+                "app/tasks/status.py",
+                "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_jobs.py",
+            }
+        ),
+        ("app.tasks", "/tasks", "TASK_SHUTDOWN"),
+    ),
+    Owned(
+        "background_tasks",
+        ("fastapi",),
+        frozenset(
+            {
+                "app/api/routes/background_tasks.py",
+                "app/tasks/runner.py",
+                "tests/api/routes/test_background_tasks.py",
+                "tests/tasks/test_runner.py",
+            }
+        ),
+        ("background_tasks", "TaskRunner"),
+    ),
+    Owned(
+        "background_tasks",
+        ("taskiq",),
+        middleware("after_commit")
+        | {
+            "app/api/routes/tasks.py",
+            "app/tasks/broker.py",
+            "app/tasks/middleware.py",
+            "app/tasks/streams.py",
+            "app/worker.py",
+            "tests/tasks/test_broker.py",
+            "tests/tasks/test_streams.py",
+            "tests/test_worker.py",
+        },
+        ("taskiq", "AfterCommit", "middleware.after_commit", "broker"),
+    ),
+    Owned(
+        "background_tasks",
+        ("taskiq",),
+        frozenset({"app/core/redis.py", "tests/core/test_redis.py", "tests/fixtures/redis.py"}),
+        ("redis", "REDIS_URL"),
+        also=(("use_rate_limit", (True,)), ("use_websocket", (True,))),
+    ),
+    Owned(
+        "use_websocket",
+        (True,),
+        middleware("websocket")
+        | {
+            "app/api/routes/ws.py",
+            "app/realtime/__init__.py",
+            "app/realtime/hub.py",
+            "app/realtime/inbox.py",
+            "app/realtime/member.py",
+            "app/realtime/memory_hub.py",
+            "app/realtime/redis_hub.py",
+            "tests/api/routes/test_ws.py",
+            "tests/realtime/test_inbox.py",
+            "tests/realtime/test_member.py",
+            "tests/realtime/test_memory_hub.py",
+            "tests/realtime/test_realtime.py",
+            "tests/realtime/test_redis_hub.py",
+        },
+        ("realtime", "WEBSOCKET_ORIGINS", "websockets>="),
+    ),
+    Owned(
+        "use_websocket",
+        (True,),
+        frozenset({"app/core/client_address.py", "tests/core/test_client_address.py"}),
+        ("network_of",),
+        also=(("use_rate_limit", (True,)), ("jwt", ("issue",))),
+    ),
+    Owned(
+        "use_example_middleware",
+        (True,),
+        middleware("example"),
+        ("example.layer", "ExampleSettings", "EXAMPLE_HEADER", "X-Example"),
+    ),
+    Owned(
+        "database",
+        ("sqlite", "postgresql"),
+        frozenset(
+            """
+            app/api/dependencies.py
+            app/api/routes/items.py
+            app/db/__init__.py
+            app/db/base.py
+            app/db/errors.py
+            app/db/models.py
+            app/db/migration_state.py
+            app/db/sessions.py
+            app/db/pool.py
+            app/middleware/transaction.py
+            migrations/env.py
+            migrations/script.py.mako
+            migrations/versions/items_0001.py
+            tests/api/routes/test_items.py
+            tests/fixtures/database.py
+            tests/db/test_base.py
+            tests/db/test_migration_state.py
+            tests/middleware/test_transaction.py
+            """.split()
+        ),
+        ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
+    ),
+    Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
+    Owned("database", ("postgresql",), database("postgresql"), ("postgres", "psycopg")),
+    Owned(
+        "use_docker",
+        (True,),
+        frozenset({"Dockerfile", "compose.yaml", ".dockerignore"}),
+        ("docker", "compose.yaml"),
+    ),
+    Owned(
+        "ci",
+        ("github",),
+        frozenset({".github/workflows/ci.yml", ".github/dependabot.yml"}),
+        ("github", "dependabot"),
+    ),
+    Owned(
+        "ci",
+        ("gitlab",),
+        frozenset({".gitlab-ci.yml", "renovate.json"}),
+        ("gitlab", "renovate"),
+    ),
+]
+
+ALWAYS = frozenset(
+    """
+    .editorconfig
+    .env
+    .env.example
+    .gitattributes
+    .gitignore
+    .pre-commit-config.yaml
+    README.md
+    app/__init__.py
+    app/api/__init__.py
+    app/api/routes/__init__.py
+    app/api/routes/health.py
+    app/api/routes/root.py
+    app/check.py
+    app/core/__init__.py
+    app/config.py
+    app/core/errors.py
+    app/core/logging.py
+    app/core/paths.py
+    app/core/settings.py
+    app/core/telemetry.py
+    app/factory.py
+    app/main.py
+    app/stack.py
+    app/middleware/__init__.py
+    app/middleware/body_limit.py
+    pyproject.toml
+    tests/api/routes/test_health.py
+    tests/api/routes/test_root.py
+    tests/conftest.py
+    tests/support.py
+    tests/test_config.py
+    tests/core/test_errors.py
+    tests/fixtures/logs.py
+    tests/core/test_logging.py
+    tests/core/test_paths.py
+    tests/core/test_settings.py
+    tests/core/test_telemetry.py
+    tests/middleware/test_body_limit.py
+    tests/test_stack.py
+    tests/test_check.py
+    tests/test_factory.py
+    tests/test_main.py
+    """.split()
+)
+
+# In `.env` for Compose, which reads it; no setting of the service.
+FOR_COMPOSE = frozenset({"POSTGRES_PASSWORD"})
+
+DEFAULTS: Answers = {
+    question: default[0] if isinstance(default, list) else default
+    for question, default in QUESTIONS.items()
+}
+
+
+def picked(question: str) -> list[Answer]:
+    """Return the answers to a question that put something into a project."""
+    default = QUESTIONS[question]
+    if isinstance(default, list):
+        return [choice for choice in default if choice != "none"]
+    return [True] if isinstance(default, bool) else []
+
+
+NOTHING: Answers = {
+    question: "none" if isinstance(default, list) else False
+    for question, default in QUESTIONS.items()
+    if not isinstance(default, str)
+}
+# What another answer asks for.
+NEEDED: dict[tuple[str, Answer], Answers] = {("jwt", "issue"): {"database": "sqlite"}}
+# Of alternatives those that are live in the template as it stands.
+EVERYTHING: Answers = {
+    **NOTHING,
+    **{question: picked(question)[0] for question in QUESTIONS if picked(question)},
+    "jwt": "issue",
+    "background_tasks": "taskiq",
+}
+COMBINATIONS: dict[str, Answers] = {
+    "default": {},
+    "nothing": NOTHING,
+    "everything": EVERYTHING,
+    **{
+        f"{question}={answer}": NOTHING | NEEDED.get((question, answer), {}) | {question: answer}
+        for question in QUESTIONS
+        for answer in picked(question)
+    },
+}
+
+
+def owned_by(answers: Answers) -> list[Owned]:
+    """Return the rows that are in a project with these answers, those left out being defaults."""
+    complete = DEFAULTS | answers
+    return [row for row in OWNED if row.is_in(complete)]
+
+
+def files_of(answers: Answers) -> set[str]:
+    """Return every file of a project with these answers."""
+    return set(ALWAYS).union(*(row.files for row in owned_by(answers)))

@@ -1,0 +1,23 @@
+import pytest
+
+from app.core.client_address import client_network
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("testclient", "testclient"),
+        ("no:address", "no:address"),
+    ],
+)
+def test_a_network_of_ipv6_is_one_client(host: str, network: str) -> None:
+    assert client_network({"type": "websocket", "client": (host, 50000)}) == network
+
+
+def test_without_an_address_all_clients_are_one() -> None:
+    assert client_network({"type": "http", "client": None}) == ""
+    assert client_network({"type": "http"}) == ""

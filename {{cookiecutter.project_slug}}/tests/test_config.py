@@ -1,0 +1,53 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.config import Settings, get_settings
+
+EXAMPLE = Path(__file__).parents[1] / ".env.example"
+
+
+def test_settings_come_from_variables_then_from_the_file(
+    environ: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=ERROR\nMAX_BODY_SIZE=1\nUNKNOWN=1\n")
+    environ(LOG_LEVEL="CRITICAL")
+    assert (get_settings().log_level, get_settings().max_body_size) == ("CRITICAL", 1)
+    assert get_settings() is get_settings()
+
+
+def test_an_empty_variable_counts_as_unset(
+    environ: Callable[..., None], make_settings: Callable[..., Settings]
+) -> None:
+    expected = make_settings()
+    unset = Settings.model_fields.keys() - expected.model_fields_set
+    environ(**{name.upper(): "" for name in unset})
+    assert get_settings() == expected
+
+
+def test_unusable_settings_end_the_process_with_a_line_each(
+    environ: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ(DEBUG="hunter2", LOG_LEVEL="hunter2", MAX_BODY_SIZE="-1")
+    with pytest.raises(SystemExit) as end:
+        get_settings()
+    assert end.value.code == 3
+    output = capsys.readouterr()
+    variables = [line.partition(":")[0] for line in output.err.splitlines()]
+    assert variables == ["The settings are not usable", "  DEBUG", "  LOG_LEVEL", "  MAX_BODY_SIZE"]
+    assert "hunter2" not in output.err + output.out
+
+
+def test_an_exception_does_not_print_a_value_either(make_settings: Callable[..., Settings]) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        make_settings(debug="hunter2")
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_the_example_starts_a_development_server_and_names_every_setting() -> None:
+    assert Settings(_env_file=EXAMPLE).debug
+    lines = EXAMPLE.read_text().splitlines()
+    names = {line.partition("=")[0] for line in lines if not line.startswith("#")}
+    assert names >= {name.upper() for name in Settings.model_fields}

@@ -1,0 +1,54 @@
+import importlib
+import runpy
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from taskiq.cli.worker.args import WorkerArgs
+
+from app.config import Settings
+
+NAME = "app.worker"
+
+
+@pytest.fixture
+def load(
+    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> Callable[..., ModuleType]:
+    """Import the module anew, with settings of the test's own and logging as it is."""
+
+    def load(**changes: Any) -> ModuleType:
+        monkeypatch.setattr("app.config.get_settings", lambda: make_settings(**changes))
+        monkeypatch.setattr("app.core.logging.configure_logging", lambda settings: None)
+        monkeypatch.delitem(sys.modules, NAME, raising=False)
+        return importlib.import_module(NAME)
+
+    return load
+
+
+def test_workers_are_run_with_the_settings(
+    load: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[WorkerArgs] = []
+    worker = load(redis_url="redis://127.0.0.1:1/0", task_shutdown_timeout=7)
+    monkeypatch.setattr(worker, "run_worker", calls.append)
+    monkeypatch.setattr(sys, "argv", ["worker", "--workers", "4"])
+    assert worker.main() is None
+    (args,) = calls
+    assert args.broker == f"{NAME}:broker"
+    assert args.workers == 4
+    assert args.wait_tasks_timeout == 7
+    assert not args.configure_logging
+
+
+def test_workers_need_a_redis(
+    load: Callable[..., ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    load()
+    sys.modules.pop(NAME)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module(NAME, run_name="__main__")
+    assert caught.value.code == 3
+    assert capsys.readouterr().err.startswith("REDIS_URL: workers need a Redis")
