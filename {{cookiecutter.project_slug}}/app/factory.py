@@ -1,5 +1,5 @@
 # {% macro literal(text) %}# {% set quote = "'" if text.count('"') > text.count("'") else '"' %}{{ quote ~ text.replace("\\", "\\\\").replace(quote, "\\" ~ quote) ~ quote }}# {% endmacro %}
-"""Builds the application."""
+"""The application factory."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -76,7 +76,7 @@ LIFESPANS = [
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Run the lifespans of all options."""
+    """Run all `LIFESPANS` of the application."""
     async with AsyncExitStack() as entered:
         for enter in LIFESPANS:
             await entered.enter_async_context(enter(app))
@@ -86,8 +86,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application.
 
-    `settings`: those of the environment and `.env` if None. Servers import `app.main`; tests call
-    this with settings of their own.
+    `settings`: by default they are read from the environment and `.env`. Servers import
+    `app.main`, which uses the default; tests pass settings of their own.
     """
     settings = settings or get_settings()
     # {% if cookiecutter.__redis %}

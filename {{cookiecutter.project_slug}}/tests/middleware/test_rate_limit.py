@@ -235,7 +235,7 @@ def test_while_redis_is_down_requests_are_refused_if_so_chosen() -> None:
     assert response.headers["Retry-After"] == "1"
     assert client.get("/healthz").status_code == 200
     server.connected = True
-    limiter.ask_at = 0
+    limiter.retry_at = 0
     assert client.get("/").status_code == 200
 
 
