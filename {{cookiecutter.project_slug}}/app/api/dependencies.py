@@ -1,4 +1,4 @@
-"""What routes ask for by type."""
+"""Dependencies of routes that use the database."""
 
 from typing import Annotated
 
@@ -10,13 +10,13 @@ from app.db.sessions import Sessions
 
 
 async def get_session(request: Request) -> AsyncSession:
-    """Return the session of the request: do not commit, the answer decides on that."""
+    """Return the session of the request. `TransactionMiddleware` commits it; routes must not."""
     session: AsyncSession = request.state.db
     return session
 
 
 async def get_sessions(connection: HTTPConnection) -> Sessions:
-    """Return the factory of sessions, for WebSockets and for work after the answer."""
+    """Return the session factory, for WebSockets and for work after the response."""
     sessions: Sessions = connection.app.state.sessions
     return sessions
 

@@ -1,4 +1,4 @@
-"""The core settings, and the types that the settings of other modules are built from."""
+"""The core settings, and the types of which other modules build their settings."""
 
 import json
 from collections.abc import Iterator
