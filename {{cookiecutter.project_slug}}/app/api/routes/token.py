@@ -1,4 +1,4 @@
-"""Logging in, staying logged in, and logging out."""
+"""Log in, refresh an access token and log out."""
 
 import logging
 from typing import Annotated, Literal
@@ -20,7 +20,11 @@ router = APIRouter(prefix="/token", tags=["token"])
 
 
 class LoginForm(BaseModel):
-    """A user name and a password, as `/docs` and the clients of OAuth2 send them."""
+    """The form of the OAuth2 password flow.
+
+    `scope` limits the access token to some of the user's scopes, separated by spaces. By default
+    it has all of them.
+    """
 
     grant_type: Literal["password"] = "password"
     username: Username
@@ -29,13 +33,17 @@ class LoginForm(BaseModel):
 
 
 class RefreshToken(BaseModel):
-    """A token that was answered before."""
+    """A refresh token returned by a previous login or refresh."""
 
     refresh_token: Annotated[str, StringConstraints(max_length=100)]
 
 
 class Tokens(BaseModel):
-    """Credentials. `expires_in`: seconds until the access token is to be refreshed."""
+    """An access token and a refresh token.
+
+    `expires_in` is the lifetime of the access token in seconds. `scope` lists the scopes of the
+    access token, separated by spaces.
+    """
 
     access_token: str
     token_type: Literal["bearer"] = "bearer"
@@ -54,22 +62,26 @@ async def log_in(
     limit: AddressLimit,
     response: Response,
 ) -> Tokens:
-    """Log in to this service itself. Other services should never see a user's password.
+    """Log in with a user name and a password.
 
-    Source: RFC 6749, section 4.3; that RFC 9700, section 2.4, says not to use for anything else
+    Send the access token as `Authorization: Bearer <token>`. Responds with 401 if the user name or
+    the password is wrong, and with 429 after too many attempts for one user name or from one
+    client address.
     """
+    # The password flow of OAuth2 (RFC 6749, section 4.3), which is only for the clients of this
+    # service itself: others must not see a user's password (RFC 9700, section 2.4).
     await limit.check_name(form.username)
-    # On a session of its own, so that no connection is held while the password is verified.
+    # In a session of its own, so that no connection is held while the password is verified.
     async with sessions(execution_options={"safe_method": True}) as reading:
         user = await reading.scalar(select(User).where(User.username == form.username))
     hashed = user.password_hash if user else None
     is_right, new_hash = await passwords.verify(form.password, hashed)
     if user is None or not is_right or not user.is_active:
-        logger.info("somebody failed to log in")
+        logger.info("login failed")
         headers = {"WWW-Authenticate": "Bearer"}
         raise HTTPException(401, "Wrong user name or password", headers=headers)
     if new_hash:
-        # Unless the password was changed meanwhile.
+        # The condition on the old hash keeps a password that was changed in the meantime.
         await session.execute(
             update(User)
             .where(User.id == user.id, User.password_hash == hashed)
@@ -80,15 +92,20 @@ async def log_in(
         scopes = [scope for scope in scopes if scope in form.scope.split()]
     lifetime = settings.jwt_refresh_lifetime
     token = await refresh.start(session, user, " ".join(scopes), lifetime)
-    return _answer(response, settings, user, scopes, token)
+    return _create_tokens(response, settings, user, scopes, token)
 
 
 @router.post("/refresh")
 async def refresh_tokens(
     data: RefreshToken, sessions: DbSessions, settings: AppSettings, response: Response
 ) -> Tokens:
-    """Exchange a refresh token, which is good for once, for new tokens."""
-    # Not the session of the request, which a 401 rolls back: what ends a login has to stay.
+    """Exchange a refresh token for a new access token and a new refresh token.
+
+    A refresh token can be used once; using it again ends its login. Responds with 401 if the token
+    is unknown, expired, revoked or already used.
+    """
+    # In a session of its own, because a 401 rolls back the session of the request, and the
+    # deletion of a login must be committed.
     async with sessions.begin() as session:
         rotation = await refresh.rotate(session, data.refresh_token, settings.jwt_refresh_grace)
     if rotation is None:
@@ -96,16 +113,20 @@ async def refresh_tokens(
         raise HTTPException(401, "Invalid refresh token", headers=headers)
     user = rotation.user
     scopes = [scope for scope in rotation.scopes.split() if scope in user.scopes.split()]
-    return _answer(response, settings, user, scopes, rotation.token)
+    return _create_tokens(response, settings, user, scopes, rotation.token)
 
 
 @router.post("/revoke", status_code=204)
 async def revoke_token(data: RefreshToken, session: DbSession) -> None:
-    """Log out. What was no token is none afterwards. Source: RFC 7009"""
+    """Revoke a refresh token and end its login. Unknown tokens are ignored.
+
+    Access tokens of the login remain valid until they expire.
+    """
+    # Source: RFC 7009
     await refresh.revoke(session, data.refresh_token)
 
 
-def _answer(
+def _create_tokens(
     response: Response,
     settings: JWTSettings,
     user: User,

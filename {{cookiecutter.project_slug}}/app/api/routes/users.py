@@ -1,4 +1,4 @@
-"""Users who log in with a password."""
+"""Registration of users, who log in with a password."""
 
 from typing import Annotated
 from uuid import UUID
@@ -17,20 +17,23 @@ router = APIRouter(prefix="/users", tags=["users"])
 
 Username = Annotated[
     str,
-    # Nothing that looks like another: these are ASCII, and lower case.
+    # ASCII in lower case, so that no name looks like another one.
     StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._@+-]+$", to_lower=True),
 ]
 
 
 class UserIn(BaseModel):
-    """Who somebody wants to be. An e-mail address will do as a user name."""
+    """The user to register.
+
+    `username` may be an e-mail address. It is unique and not case-sensitive.
+    """
 
     username: Username
     password: NewPassword
 
 
 class UserOut(BaseModel):
-    """A user."""
+    """A registered user."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -42,13 +45,17 @@ class UserOut(BaseModel):
 async def create_user(
     data: UserIn, session: DbSession, passwords: AppPasswords, limit: AddressLimit
 ) -> UserOut:
-    """Become a user."""
+    """Register a new user account.
+
+    Responds with 409 if the user name is taken, and with 429 after too many attempts from one
+    client address.
+    """
     user = User(username=data.username, password_hash=await passwords.hash(data.password))
     session.add(user)
     try:
         await session.flush()
     except IntegrityError as error:
         if is_unique_violation(error):
-            raise HTTPException(409, "There is a user of this name already") from None
+            raise HTTPException(409, "A user with this name already exists") from None
         raise
     return UserOut.model_validate(user)

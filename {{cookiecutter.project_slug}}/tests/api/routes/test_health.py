@@ -22,7 +22,7 @@ async def hang() -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.parametrize("prefix", ["", "/api/v1"])
-def test_a_service_that_needs_nothing_else_is_healthy(
+def test_a_service_without_failing_checks_is_healthy(
     prefix: str, path: str, make_client: Callable[..., TestClient]
 ) -> None:
     response = make_client(api_prefix=prefix).get(path)
@@ -37,7 +37,7 @@ def test_a_service_that_needs_nothing_else_is_healthy(
         ({"b": fail, "a": hang}, ["a", "b"]),
     ],
 )
-def test_it_is_not_ready_while_something_does_not_answer(
+def test_failing_checks_make_a_service_not_ready(
     checks: dict[str, health.Check],
     failed: list[str],
     app: FastAPI,
@@ -59,7 +59,7 @@ def test_it_is_not_ready_while_something_does_not_answer(
     assert client.get("/healthz").status_code == 200
 
 
-def test_checks_do_not_wait_for_each_other(app: FastAPI, client: TestClient) -> None:
+def test_checks_run_concurrently(app: FastAPI, client: TestClient) -> None:
     met = anyio.Event()
 
     async def meet() -> None:

@@ -10,5 +10,7 @@ def test_root_names_the_service(app: FastAPI, client: TestClient) -> None:
     assert response.json() == {"name": app.title, "docs": "/docs"}
 
 
-def test_root_names_no_docs_where_they_are_off(make_client: Callable[..., TestClient]) -> None:
+def test_docs_is_null_if_the_documentation_is_turned_off(
+    make_client: Callable[..., TestClient],
+) -> None:
     assert make_client(docs_enabled=False).get("/").json()["docs"] is None

@@ -37,7 +37,7 @@ def me(client: TestClient, tokens: dict[str, Any]) -> Response:
     return client.get("/users/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
 
 
-def test_who_knows_the_password_is_the_user(client: TestClient) -> None:
+def test_log_in(client: TestClient) -> None:
     for username in ["ada", "ADA"]:
         response = log_in(client, username=username, grant_type="password", client_id="x")
         assert response.status_code == 200
@@ -48,17 +48,17 @@ def test_who_knows_the_password_is_the_user(client: TestClient) -> None:
         assert me(client, tokens).json()["username"] == "ada"
 
 
-def test_unknown_users_and_wrong_passwords_are_answered_alike(
+def test_unknown_users_and_wrong_passwords_get_the_same_response(
     client: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified = []
     verify = Passwords.verify
 
-    async def watch(self: Passwords, password: str, hashed: str | None) -> Any:
+    async def verify_and_record(self: Passwords, password: str, hashed: str | None) -> Any:
         verified.append(hashed)
         return await verify(self, password, hashed)
 
-    monkeypatch.setattr(Passwords, "verify", watch)
+    monkeypatch.setattr(Passwords, "verify", verify_and_record)
     responses = [log_in(client, "wrong"), log_in(client, username="bob")]
     sql("UPDATE users SET is_active = false")
     responses.append(log_in(client))
@@ -72,7 +72,7 @@ def test_unknown_users_and_wrong_passwords_are_answered_alike(
     assert sql("SELECT count(*) FROM logins") == [(0,)]
 
 
-def test_a_form_that_no_client_would_send_is_refused(client: TestClient) -> None:
+def test_invalid_forms_are_rejected(client: TestClient) -> None:
     for name, value in [
         ("username", "a\0"),
         ("username", "a" * 65),
@@ -85,9 +85,7 @@ def test_a_form_that_no_client_would_send_is_refused(client: TestClient) -> None
     assert client.post("/token", json={"username": "ada", "password": PASSWORD}).status_code == 422
 
 
-def test_a_user_gets_the_scopes_that_they_ask_for_and_may_have(
-    client: TestClient, sql: Sql
-) -> None:
+def test_a_token_has_the_requested_scopes_that_the_user_has(client: TestClient, sql: Sql) -> None:
     sql("UPDATE users SET scopes = 'a b'")
     for asked, got in [("", "a b"), ("b", "b"), ("b admin", "b"), ("admin", "")]:
         tokens = log_in(client, scope=asked).json()
@@ -101,7 +99,7 @@ def test_a_user_gets_the_scopes_that_they_ask_for_and_may_have(
     assert client.post("/token/refresh", json=tokens).json()["scope"] == ""
 
 
-def test_a_hash_of_other_costs_is_renewed_at_login(
+def test_login_renews_a_hash_with_other_costs(
     make_user_client: Callable[..., TestClient], sql: Sql
 ) -> None:
     make_user_client()
@@ -116,7 +114,7 @@ def test_a_hash_of_other_costs_is_renewed_at_login(
 def test_tokens_are_refreshed(client: TestClient) -> None:
     tokens = log_in(client).json()
     for _ in range(3):
-        # The old access token, which may have expired, does not get in the way.
+        # Clients still send their old access token, which may have expired.
         headers = {"Authorization": f"Bearer {tokens['access_token']}x"}
         response = client.post("/token/refresh", json=tokens, headers=headers)
         assert response.status_code == 200
@@ -128,7 +126,7 @@ def test_tokens_are_refreshed(client: TestClient) -> None:
         assert me(client, tokens).json()["username"] == "ada"
 
 
-def test_a_token_that_was_used_ends_the_login_although_the_answer_is_an_error(
+def test_reuse_of_a_refresh_token_ends_the_login_although_the_response_is_an_error(
     make_user_client: Callable[..., TestClient], sql: Sql
 ) -> None:
     client = make_user_client(jwt_refresh_grace=0)
@@ -142,7 +140,7 @@ def test_a_token_that_was_used_ends_the_login_although_the_answer_is_an_error(
     assert client.post("/token/refresh", json=tokens).status_code == 401
 
 
-def test_whoever_logs_out_is_logged_out(client: TestClient) -> None:
+def test_revoking_a_refresh_token_ends_its_login_only(client: TestClient) -> None:
     here, there = log_in(client).json(), log_in(client).json()
     for _ in range(2):
         assert client.post("/token/revoke", json=here).status_code == 204

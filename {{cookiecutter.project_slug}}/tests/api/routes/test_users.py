@@ -20,7 +20,7 @@ def client(make_client: Callable[..., TestClient]) -> TestClient:
     return client
 
 
-def test_who_registers_is_a_user(client: TestClient, sql: Sql) -> None:
+def test_register(client: TestClient, sql: Sql) -> None:
     response = client.post("/users", json={"username": "Ada", "password": "correct horse"})
     assert response.status_code == 201
     user = response.json()
@@ -31,54 +31,54 @@ def test_who_registers_is_a_user(client: TestClient, sql: Sql) -> None:
     assert row[2] == ""
 
 
-def test_a_name_is_taken_once(client: TestClient, sql: Sql) -> None:
+def test_a_user_name_is_unique(client: TestClient, sql: Sql) -> None:
     client.post("/users", json={"username": "ada", "password": "correct horse"})
     for username in ["ada", "ADA", "Ada"]:
         response = client.post("/users", json={"username": username, "password": "correct horse"})
         assert response.status_code == 409
-        assert response.json()["error"]["message"] == "There is a user of this name already"
+        assert response.json()["error"]["message"] == "A user with this name already exists"
     assert sql("SELECT count(*) FROM users") == [(1,)]
 
 
-def test_a_name_is_plain(client: TestClient) -> None:
+def test_invalid_user_names_are_rejected(client: TestClient) -> None:
     for username in [*BAD_NAMES, None, 1, ["ada"]]:
         data = {"username": username, "password": "correct horse"}
         assert client.post("/users", json=data).status_code == 422
 
 
-def test_an_address_is_a_name(client: TestClient) -> None:
+def test_valid_user_names_are_accepted(client: TestClient) -> None:
     for username in ["a", "a" * 64, "ada@example.com", "a+b", "_", "0"]:
         data = {"username": username, "password": "correct horse"}
         assert client.post("/users", json=data).status_code == 201
 
 
-def test_a_bad_password_is_refused_and_not_repeated(client: TestClient) -> None:
+def test_the_response_does_not_repeat_an_invalid_password(client: TestClient) -> None:
     for password in ["hunter2", "x" * 129, "\ufdfa" * 32, None]:
         response = client.post("/users", json={"username": "ada", "password": password})
         assert response.status_code == 422
         assert str(password) not in response.text
 
 
-def test_half_a_character_is_no_password(client: TestClient) -> None:
+def test_a_password_with_a_lone_surrogate_is_rejected(client: TestClient) -> None:
     content = b'{"username": "ada", "password": "\\ud800 correct horse"}'
     headers = {"Content-Type": "application/json"}
     assert client.post("/users", content=content, headers=headers).status_code == 422
 
 
-def test_many_users_from_one_address_are_too_many(make_client: Callable[..., TestClient]) -> None:
+def test_registrations_from_one_address_are_limited(make_client: Callable[..., TestClient]) -> None:
     client = make_client(login_limit_address="1/minute")
     for name, status in [("ada", 201), ("bob", 429)]:
         data = {"username": name, "password": "correct horse"}
         assert client.post("/users", json=data).status_code == status
 
 
-def test_another_error_of_the_database_is_no_conflict(
+def test_other_integrity_errors_are_a_500(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, sql: Sql
 ) -> None:
-    def forget(*args: object, **values: object) -> User:
+    def create_invalid_user(*args: object, **values: object) -> User:
         return User(**(values | {"password_hash": None}))
 
-    monkeypatch.setattr("app.api.routes.users.User", forget)
+    monkeypatch.setattr("app.api.routes.users.User", create_invalid_user)
     response = client.post("/users", json={"username": "ada", "password": "correct horse"})
     assert response.status_code == 500
     assert IntegrityError.__name__ not in response.text
