@@ -59,7 +59,7 @@ def run_own_tests(project: Path) -> None:
     CPython 3.11 can loop for ever when a thread ends that used greenlets, and coverage looks on:
     it waits for a call that is pending, within one. Later versions do not.
     """
-    command = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--cov"]
+    command = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", "--cov", "--cov-fail-under=100"]
     try:
         run(project, *command, limit=OWN_TESTS)
     except subprocess.TimeoutExpired:

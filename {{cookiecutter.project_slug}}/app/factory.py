@@ -3,7 +3,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -48,38 +48,32 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def log_layers(app: FastAPI) -> AsyncIterator[None]:
-    """Log the middleware stack once, when the service starts."""
-    layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
-    logger.info("middleware: %s", " > ".join(layers))
+async def log_middleware(app: FastAPI) -> AsyncIterator[None]:
+    """Log the middleware stack when the service starts."""
+    names = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
+    logger.info("middleware: %s", " > ".join(names))
     yield
-
-
-# Entered in this order when the service starts, and exited in reverse when it stops.
-LIFESPANS = [
-    # {% if cookiecutter.__redis %}
-    redis.lifespan,
-    # {% endif %}
-    # {% if cookiecutter.database != "none" %}
-    sessions.lifespan,
-    # {% endif %}
-    # {% if cookiecutter.background_tasks == "taskiq" %}
-    broker.lifespan,
-    # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.lifespan,
-    # {% endif %}
-    # {% if cookiecutter.use_websocket %}
-    realtime.lifespan,
-    # {% endif %}
-    log_layers,
-]
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Run all `LIFESPANS` of the application."""
-    async with AsyncExitStack() as entered:
-        for enter in LIFESPANS:
-            await entered.enter_async_context(enter(app))
+    """Enter these lifespans in order when the service starts, and exit them in reverse order."""
+    async with (
+        # {% if cookiecutter.__redis %}
+        redis.lifespan(app),
+        # {% endif %}
+        # {% if cookiecutter.database != "none" %}
+        sessions.lifespan(app),
+        # {% endif %}
+        # {% if cookiecutter.background_tasks == "taskiq" %}
+        broker.lifespan(app),
+        # {% elif cookiecutter.background_tasks == "fastapi" %}        runner.lifespan(app),
+        # {% endif %}
+        # {% if cookiecutter.use_websocket %}
+        realtime.lifespan(app),
+        # {% endif %}
+        log_middleware(app),
+    ):
         yield
 
 
@@ -100,11 +94,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         # {% if false %}
         title="My Service",
-        # {% else %}        title={{ literal(cookiecutter.project_name) }},
-        # {% endif %}
-        # {% if false %}
         description="A FastAPI service",
-        # {% else %}        description={{ literal(cookiecutter.description) }},
+        # {% else %}        title={{ literal(cookiecutter.project_name) }},{{ "\n" }}        description={{ literal(cookiecutter.description) }},
         # {% endif %}
         version="0.1.0",
         docs_url="/docs" if settings.docs_enabled else None,
