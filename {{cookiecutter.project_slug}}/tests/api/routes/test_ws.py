@@ -11,7 +11,7 @@ from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.routes import ws
-from app.api.routes.ws import sender_name
+from app.api.routes.ws import sender_of
 from app.realtime.hub import Unavailable
 
 Session = WebSocketTestSession
