@@ -55,9 +55,10 @@ class JWKSKeys:
         Raises KeysUnavailable if one may have been published since the last fetch, which was only
         a moment ago or failed.
         """
-        if found := self.match(kid, algorithm):
-            if self.clock() >= self.fresh_until:
-                self.renew()
+        if self.clock() >= self.fresh_until:
+            self.renew()
+        found = self.match(kid, algorithm)
+        if found or self.is_published(kid):
             return found
         if renewal := self.renew():
             # The fetch goes on if this request is cancelled: others wait for it as well.
@@ -75,6 +76,10 @@ class JWKSKeys:
             return usable
         unnamed = [key for key in usable if key.kid is None]
         return [key for key in usable if key.kid == kid] or unnamed
+
+    def is_published(self, kid: str | None) -> bool:
+        # Then no newer set of keys is needed to tell that they do not fit the token.
+        return bool(self.keys) if kid is None else any(key.kid == kid for key in self.keys)
 
     def renew(self) -> asyncio.Task[bool] | None:
         """Return the fetch that is under way, or None if it is too early for another one."""

@@ -44,7 +44,7 @@ class JWTSettings(TokenSettings):
     `JWT_TYPE`: what `typ` must be, such as `at+jwt` for a provider that follows RFC 9068.
     """
 
-    jwt_audience_claim: str = "aud"
+    jwt_audience_claim: str = Field(default="aud", min_length=1)
     jwt_scope_claims: StringList = ["scope", "scp"]
     jwt_accept_id_tokens: bool = False
     jwt_jwks_url: str = Field(default="", validate_default=True)
@@ -92,7 +92,8 @@ def create_verifier(settings: JWTSettings) -> Verifier:
     else:
         keys = JWKSKeys(_loader(settings), settings.jwt_algorithm)
         # Never HS256, which would take a public key for a secret.
-        algorithms = [name for names in ALGORITHMS.values() for name in names]
+        known = [name for names in ALGORITHMS.values() for name in names]
+        algorithms = [settings.jwt_algorithm] if settings.jwt_algorithm else known
     return Verifier(
         settings,
         keys,

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -69,13 +70,14 @@ def test_frozen_claims_equal_the_claims_and_cannot_be_changed() -> None:
     assert frozen["a"][1]["b"] == "c"
     assert frozen["d"]["e"] is None
     assert set(frozen) == set(claims)
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: frozen.update(a=1),
         lambda: frozen.__setitem__("a", 1),
         lambda: frozen["d"].__setitem__("e", 1),
         lambda: frozen["a"].append(1),
         lambda: frozen["a"][1].__delitem__("b"),
-    ):
+    ]
+    for change in changes:
         with pytest.raises((AttributeError, TypeError)):
             change()
     claims["d"] = {}
