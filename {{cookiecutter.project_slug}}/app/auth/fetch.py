@@ -11,7 +11,7 @@ from httpx2 import AsyncClient, HTTPError, create_ssl_context
 
 MAX_SIZE = 1_048_576
 
-# Without compression, so that the size that is checked is the size that is read. Some firewalls
+# The size that is checked is then the size that is read. Some firewalls
 # reject the names of HTTP libraries.
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "jwks"}
 

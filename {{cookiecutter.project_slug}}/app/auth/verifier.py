@@ -19,7 +19,7 @@ from app.auth.tokens import InvalidToken, TokenSettings, TokenUser
 # What a token of an issuer with many claims takes, such as 200 groups. Longer ones are not decoded.
 MAX_LENGTH = 16_384
 
-# In characters. GitHub's are the longest, with the name of a branch.
+# In characters. Source: OpenID Connect Core, section 2
 MAX_SUB = 255
 
 _is_jws = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII).fullmatch
@@ -122,7 +122,7 @@ class Verifier:
             # A token that names audiences is for these alone, whatever else it says.
             if claims.get(name) is not None and not names_audience(claims[name], self.audience):
                 raise InvalidToken(f"for another audience: its {name} does not name JWT_AUDIENCE")
-        # What fits a column of a database and a line of a log. Source: OpenID Connect Core, 2
+        # What fits a column of a database and a line of a log.
         if not 0 < len(claims["sub"]) <= MAX_SUB or not claims["sub"].isprintable():
             raise InvalidToken("has a sub that identifies no user")
         # A security event such as a logout. Source: RFC 8417, section 2.2
