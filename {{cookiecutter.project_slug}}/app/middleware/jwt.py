@@ -1,4 +1,4 @@
-"""The bearer token of a request or of a WebSocket handshake."""
+"""The user of a request or of a WebSocket handshake, by its bearer token."""
 
 import asyncio
 import logging
