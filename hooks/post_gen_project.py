@@ -26,12 +26,33 @@ ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 AUTH = """
     app/api/routes/me.py
     app/auth/__init__.py
+    app/auth/claims.py
     app/auth/dependencies.py
+    app/auth/keys.py
+    app/auth/secret_keys.py
+    app/auth/token_cache.py
     app/auth/tokens.py
+    app/auth/verifier.py
     tests/api/routes/test_me.py
-    tests/auth/test_dependencies.py
     tests/auth/support.py
+    tests/auth/test_claims.py
+    tests/auth/test_dependencies.py
+    tests/auth/test_secret_keys.py
+    tests/auth/test_token_cache.py
     tests/auth/test_tokens.py
+    tests/auth/test_verifier.py
+""".split()
+VERIFY = """
+    app/auth/discovery.py
+    app/auth/fetch.py
+    app/auth/jwk.py
+    app/auth/jwks.py
+    app/auth/verify.py
+    tests/auth/test_discovery.py
+    tests/auth/test_fetch.py
+    tests/auth/test_jwk.py
+    tests/auth/test_jwks.py
+    tests/auth/test_verify.py
 """.split()
 ISSUE = """
     app/api/routes/users.py
@@ -122,15 +143,7 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
         (answers["jwt"] != "none", [*middleware("jwt"), *AUTH]),
-        (
-            answers["jwt"] == "verify",
-            [
-                "app/auth/jwks.py",
-                "app/auth/verify.py",
-                "tests/auth/test_jwks.py",
-                "tests/auth/test_verify.py",
-            ],
-        ),
+        (answers["jwt"] == "verify", VERIFY),
         (answers["jwt"] == "issue", ISSUE),
         (
             answers["background_tasks"] != "none",
