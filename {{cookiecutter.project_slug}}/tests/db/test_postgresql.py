@@ -27,7 +27,7 @@ def test_url_gets_the_driver(scheme: str) -> None:
     ("url", "remedy"),
     [
         ("host/app", "must be a URL: postgresql://"),
-        ("mysql://host/app", "must begin with postgresql://"),
+        ("mysql://host/app", "must start with postgresql://"),
         ("postgresql://app:change-me@postgres/app", "set POSTGRES_PASSWORD"),
     ],
 )
