@@ -42,7 +42,6 @@ ISSUE = """
     app/auth/models.py
     app/auth/passwords.py
     app/auth/refresh.py
-    migrations/versions/users_0001.py
     tests/api/routes/test_users.py
     tests/api/routes/test_token.py
     tests/auth/test_users.py
@@ -79,7 +78,7 @@ DATABASE = """
     app/middleware/transaction.py
     migrations/env.py
     migrations/script.py.mako
-    migrations/versions/items_0001.py
+    migrations/versions/0001_initial.py
     tests/api/routes/test_items.py
     tests/fixtures/database.py
     tests/db/test_base.py

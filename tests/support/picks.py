@@ -157,7 +157,6 @@ OWNED = [
                 "app/auth/models.py",
                 "app/auth/passwords.py",
                 "app/auth/refresh.py",
-                "migrations/versions/users_0001.py",
                 "tests/api/routes/test_users.py",
                 "tests/api/routes/test_token.py",
                 "tests/auth/test_users.py",
@@ -270,7 +269,7 @@ OWNED = [
             app/middleware/transaction.py
             migrations/env.py
             migrations/script.py.mako
-            migrations/versions/items_0001.py
+            migrations/versions/0001_initial.py
             tests/api/routes/test_items.py
             tests/fixtures/database.py
             tests/db/test_base.py

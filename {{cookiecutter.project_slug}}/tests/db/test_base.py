@@ -13,7 +13,7 @@ from app.db.sessions import connect, create_sessions
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-@pytest.mark.usefixtures("each_database")
+@pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("moment", [NOON, NOON.astimezone(timezone(timedelta(hours=5)))])
 def test_moment_comes_back_in_utc(make_settings: Callable[..., Settings], moment: datetime) -> None:
     async def run() -> Item | None:
