@@ -72,6 +72,7 @@ DATABASE = """
     app/db/base.py
     app/db/errors.py
     app/db/models.py
+    app/db/outage.py
     app/db/migration_state.py
     app/db/sessions.py
     app/db/pool.py
@@ -82,7 +83,9 @@ DATABASE = """
     tests/api/routes/test_items.py
     tests/fixtures/database.py
     tests/db/test_base.py
+    tests/db/test_errors.py
     tests/db/test_migration_state.py
+    tests/db/test_outage.py
     tests/middleware/test_transaction.py
 """.split()
 
@@ -175,7 +178,10 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_example_middleware"] is True, middleware("example")),
         (answers["database"] != "none", DATABASE),
         (answers["database"] == "sqlite", database("sqlite")),
-        (answers["database"] == "postgresql", database("postgresql")),
+        (
+            answers["database"] == "postgresql",
+            [*database("postgresql"), "app/db/idle.py", "tests/db/test_idle.py"],
+        ),
         (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
         (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
         (answers["ci"] == "gitlab", [".gitlab-ci.yml", "renovate.json"]),

@@ -372,7 +372,7 @@ def test_tables_come_and_go_in_one_line_of_revisions(shell: Shell, tmp_path: Pat
     add_column(project, "colour")
     shell(f"{add} && {upgrade} && {CHECK} && {COMMIT}", project)
 
-    shell(f"{about(ADD, {'jwt': 'issue'})} && {SETTINGS}", project)
+    shell(f"{about(ADD, {'jwt': 'issue'})} && {SETTINGS} && uv sync -q", project)
     with serving(project) as service:
         assert service.get("/readyz").status == 503
     shell(f"{upgrade} && {add} && {upgrade} && {CHECK} && {COMMIT}", project)

@@ -27,7 +27,7 @@ def is_unavailable(error: Exception) -> bool:
     """Tell whether the database cannot be reached, or the connection to it was lost."""
     return isinstance(error, DBAPIError) and (
         error.connection_invalidated
-        # psycopg has no SQLSTATE when it is not the server that reports the error.
+        # No SQLSTATE: the error is one of the client library, which did not reach the server.
         or getattr(error.orig, "sqlstate", "") is None
         or getattr(error.orig, "sqlite_errorname", None) == "SQLITE_CANTOPEN"
     )

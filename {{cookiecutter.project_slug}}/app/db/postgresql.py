@@ -60,7 +60,8 @@ class DatabaseSettings(PoolSettings):
             raise ValueError(NOT_A_URL) from None
         if url.drivername not in ("postgres", "postgresql", DRIVER):
             raise ValueError("must start with postgresql://")
-        if not _is_host(url.host or ""):
+        # What follows an @ in the password.
+        if not _is_host(url.host or "") or "@" in (url.database or ""):
             raise ValueError(NOT_A_URL)
         url = url.set(drivername=DRIVER)
         try:
