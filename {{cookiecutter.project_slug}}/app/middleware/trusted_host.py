@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Collection, Iterator
+from ipaddress import AddressValueError, IPv6Address
 
 from pydantic import Field, ValidationInfo, field_validator
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.errors import error_response
+from app.core.errors import close_headers, error_response, expects_continue
 from app.core.paths import LIVENESS, route_path
 from app.core.settings import CoreSettings, StringList
 
@@ -71,7 +72,9 @@ class TrustedHostMiddleware:
         ):
             await self.app(scope, receive, send)
         else:
-            await error_response(400, "Invalid host header")(scope, receive, send)
+            headers = close_headers(scope) if expects_continue(scope) else None
+            response = error_response(400, "Invalid host header", headers=headers)
+            await response(scope, receive, send)
 
     def is_trusted(self, scope: Scope) -> bool:
         values = [value for name, value in scope["headers"] if name == b"host"]
@@ -87,3 +90,13 @@ def layer(settings: TrustedHostSettings) -> Middleware | None:
     return Middleware(
         TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, exempt_paths=[LIVENESS]
     )
+
+
+def _compressed(host: str) -> str:
+    # As clients send an IPv6 address (RFC 5952): [::1], not [0:0:0:0:0:0:0:1].
+    if not host.startswith("["):
+        return host
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except AddressValueError:
+        raise ValueError("an address in brackets is one of IPv6: [::1]") from None

@@ -19,6 +19,10 @@ class Lists(BaseSettings):
         ('["a", "b,c"]', ["a", "b,c"]),
         (' ["a"]', ["a"]),
         ("[]", []),
+        ("[::1]", ["[::1]"]),
+        (" [::1], [2001:DB8::1],a", ["[::1]", "[2001:DB8::1]", "a"]),
+        ("a,[::ffff:127.0.0.1]", ["a", "[::ffff:127.0.0.1]"]),
+        ('["[::1]", "a"]', ["[::1]", "a"]),
         ('{"a": 1}', ['{"a": 1}']),
     ],
 )
@@ -31,6 +35,7 @@ def test_a_list_is_json_or_separated_by_commas(
     assert lists.names == expected
     assert [secret.get_secret_value() for secret in lists.secrets] == expected
     assert "a" not in str(lists.secrets)
+    assert "::1" not in str(lists.secrets)
 
 
 @pytest.mark.parametrize(
