@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from app.realtime.inbox import Inbox, Send
+from app.realtime.outgoing_queue import OutgoingQueue, Send
 
 
 class Unavailable(Exception):

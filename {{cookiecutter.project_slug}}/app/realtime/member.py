@@ -26,11 +26,11 @@ async def member(hub: Hub, room: str, websocket: WebSocket) -> AsyncIterator[Non
 
     async def send_all() -> None:
         with suppress(WebSocketDisconnect):
-            await inbox.send_rest()
+            await queue.send_waiting()
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
-        with hub.join(room, websocket.send_text, tasks.cancel_scope.cancel) as inbox:
+        with hub.join(room, websocket.send_text, tasks.cancel_scope.cancel) as queue:
             tasks.start_soon(send_all)
             try:
                 yield
@@ -42,6 +42,6 @@ async def member(hub: Hub, room: str, websocket: WebSocket) -> AsyncIterator[Non
             tasks.cancel_scope.cancel()
     if error:
         raise error
-    if inbox.overflowed and websocket.application_state is WebSocketState.CONNECTED:
+    if queue.overflowed and websocket.application_state is WebSocketState.CONNECTED:
         with suppress(WebSocketDisconnect), anyio.move_on_after(CLOSE_TIMEOUT):
             await websocket.close(TRY_AGAIN_LATER, "Too slow")

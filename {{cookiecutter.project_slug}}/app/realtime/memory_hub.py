@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from app.realtime.inbox import Inbox, Send
+from app.realtime.outgoing_queue import OutgoingQueue, Send
 
 # The maximum number of messages that are delivered to a room together. Sending all messages of a
 # burst to one member after the other is faster than sending each message to all members.
@@ -38,11 +38,11 @@ class MemoryHub:
         """Add a member to the room while the block runs. Returns its inbox."""
         inbox = Inbox(self.queue_size, send, on_overflow)
         members = self.rooms.setdefault(room, {})
-        members[inbox] = None
+        members[queue] = None
         try:
-            yield inbox
+            yield queue
         finally:
-            del members[inbox]
+            del members[queue]
             if not members:
                 del self.rooms[room]
 
@@ -67,4 +67,4 @@ class MemoryHub:
         texts = self._pending.pop(room)
         for inbox in self.rooms.get(room, ()):
             for text in texts:
-                inbox.put(text)
+                queue.put(text)
