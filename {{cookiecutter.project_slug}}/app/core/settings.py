@@ -22,7 +22,7 @@ def _split(value: object) -> object:
         try:
             return json.loads(value)
         except ValueError:
-            raise ValueError('write the list as JSON, ["a", "b"], or with commas: a,b') from None
+            raise ValueError('must be JSON, such as ["a", "b"], or comma-separated: a,b') from None
     return [item for part in value.split(",") if (item := part.strip())]
 
 

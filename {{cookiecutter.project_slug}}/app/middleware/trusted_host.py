@@ -22,7 +22,7 @@ class TrustedHostSettings(CoreSettings):
     """The hosts of this service.
 
     `ALLOWED_HOSTS` (none): the host names of this service, without a port; `*.example.com` matches
-    subdomains, `*` matches any host. Required unless `DEBUG` is on, which turns the check off.
+    subdomains, `*` matches any host, and IPv6 addresses have brackets: `[::1]`. Required unless `DEBUG` is on, which turns the check off.
     """
 
     allowed_hosts: StringList = Field(default=[], validate_default=True)
@@ -34,9 +34,10 @@ class TrustedHostSettings(CoreSettings):
             raise ValueError("is required; list the hosts of this service, such as api.example.com")
         if not all(_is_pattern(host) for host in hosts):
             raise ValueError(
-                "must be host names without scheme, port or path, such as a.example.com"
+                "must be host names without scheme, port or path, such as a.example.com, "
+                "or addresses, such as 127.0.0.1 or [::1]"
             )
-        return hosts
+        return [_compress_address(host) for host in hosts]
 
     def risks(self) -> Iterator[str]:
         if "*" in self.allowed_hosts:
@@ -92,11 +93,11 @@ def layer(settings: TrustedHostSettings) -> Middleware | None:
     )
 
 
-def _compressed(host: str) -> str:
-    # As clients send an IPv6 address (RFC 5952): [::1], not [0:0:0:0:0:0:0:1].
+def _compress_address(host: str) -> str:
+    # Clients send an IPv6 address in its short form (RFC 5952): [::1], not [0:0:0:0:0:0:0:1].
     if not host.startswith("["):
         return host
     try:
         return f"[{IPv6Address(host[1:-1])}]"
     except AddressValueError:
-        raise ValueError("an address in brackets is one of IPv6: [::1]") from None
+        raise ValueError("must have IPv6 addresses in brackets, such as [::1]") from None

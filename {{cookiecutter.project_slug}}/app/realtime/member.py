@@ -19,7 +19,7 @@ TRY_AGAIN_LATER = 1013
 async def member(hub: Hub, room: str, websocket: WebSocket) -> AsyncIterator[None]:
     """Send the messages of the room to the WebSocket while the block runs.
 
-    The block is cancelled if the client disconnects, or if it reads so slowly that its inbox
+    The block is cancelled if the client disconnects, or if it reads so slowly that its queue
     overflows. In the second case the connection is closed with 1013.
     """
     error: Exception | None = None

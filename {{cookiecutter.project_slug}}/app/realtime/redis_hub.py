@@ -1,4 +1,4 @@
-"""Rooms that span several processes, through Redis."""
+"""Rooms that span processes, through Redis."""
 
 import asyncio
 import logging

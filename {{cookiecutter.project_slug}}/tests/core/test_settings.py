@@ -72,6 +72,13 @@ def test_every_error_is_described_in_one_line() -> None:
     ]
 
 
+def test_a_broken_list_is_described_by_how_to_write_one() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Lists.model_validate({"names": '["a"'})
+    expected = 'NAMES: must be JSON, such as ["a", "b"], or comma-separated: a,b'
+    assert list(describe(caught.value)) == [expected]
+
+
 def test_a_python_list_is_not_split() -> None:
     assert Lists.model_validate({"names": ["a,b"]}).names == ["a,b"]
 

@@ -28,7 +28,7 @@ OTHERS = r"""
     evil.net#a.example.org evil.net\a.example.org example.com: example.com:port example.com:80:80
     example.com,evil.net example.com%0a %20example.com ex%c3%a4mple.com %ff.example.org %00
 """
-INVALID_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1"
+INVALID_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1 [::1]:8000"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,7 @@ def test_any_host_is_served_if_debug_is_on_or_all_hosts_are_allowed(
         ("[]", "is required"),
         (",", "is required"),
         *((host, "must be host names without scheme") for host in INVALID_HOSTS.split()),
+        ("[:::1]", "must have IPv6 addresses in brackets"),
     ],
 )
 def test_empty_and_invalid_lists_are_rejected(

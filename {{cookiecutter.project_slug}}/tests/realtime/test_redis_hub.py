@@ -253,13 +253,13 @@ async def test_a_cancelled_publish_does_not_affect_others(server: FakeServer) ->
         redis.error = None
         with joined(hub, "a") as queue:
             await hub.publish("a", "next")
-            assert (await read(inbox, 1)) in (["cancelled"], ["next"])
+            assert (await read(queue, 1)) in (["cancelled"], ["next"])
 
 
 async def test_a_batch_that_arrives_twice_is_delivered_once(server: FakeServer) -> None:
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             # As a client does that lost its connection before it received the reply.
             for first, texts in ((7, "ab"), (7, "ab"), (9, "c"), (7, "ab"), (10, "d")):
                 batch = ["other", first, [["a", text] for text in texts]]
@@ -286,7 +286,7 @@ async def test_invalid_batches_are_ignored(
         with joined(hub, "a") as queue:
             await redis.publish("tests", data)
             await hub.publish("a", "next")
-            assert await read(inbox, 1) == ["next"]
+            assert await read(queue, 1) == ["next"]
     assert caplog.messages == ["ignored an invalid batch in the channel tests"]
 
 
