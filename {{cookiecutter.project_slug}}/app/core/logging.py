@@ -55,7 +55,7 @@ def _encode(entry: dict[str, Any]) -> str:
 
 
 class JSONFormatter(logging.Formatter):
-    """Format a record as one line of JSON.
+    """Formats a record as one line of JSON.
 
     It has the time, level, logger and message, the fields of `context` and `extra`, the traceback of
     an exception, and the `trace_id` if the request is traced.
@@ -75,7 +75,7 @@ class JSONFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Format a record as a readable line and a traceback. No value can start a line of its own."""
+    """Formats a record as a readable line and a traceback. No value can start a line of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]

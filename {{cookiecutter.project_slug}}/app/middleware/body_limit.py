@@ -27,7 +27,7 @@ class BodyLimitSettings(CoreSettings):
 
 
 class BodyLimitMiddleware:
-    """Respond with 413 to a request body of more than `max_body_size` bytes.
+    """Rejects with 413 a request body of more than `max_body_size` bytes.
 
     The `max_body_size` of a route, router or mount replaces it, whether larger or smaller. A body
     that declares its size is rejected before the application runs; any other is counted while the

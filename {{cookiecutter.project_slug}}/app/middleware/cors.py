@@ -37,11 +37,11 @@ class CORSSettings(CoreSettings):
     @classmethod
     def _check_expose_headers(cls, names: list[str], info: ValidationInfo) -> list[str]:
         if not all(_is_header_name(name) for name in names):
-            raise ValueError("list the names of headers: ETag,Link")
+            raise ValueError("must be names of headers, such as ETag,Link")
         if "*" in names and info.data.get("cors_allow_credentials"):
             raise ValueError(
-                "browsers ignore * for requests with credentials: list the names of headers, "
-                "or set CORS_ALLOW_CREDENTIALS=false"
+                "must list headers instead of *, which browsers ignore for requests with "
+                "credentials, or set CORS_ALLOW_CREDENTIALS=false"
             )
         return names
 
@@ -50,24 +50,24 @@ class CORSSettings(CoreSettings):
     def _check_origins(cls, origins: list[str], info: ValidationInfo) -> list[str]:
         if "*" in origins and info.data.get("cors_allow_credentials"):
             raise ValueError(
-                "any website could act on behalf of its visitors: list the origins instead of *, "
-                "or set CORS_ALLOW_CREDENTIALS=false"
+                "must list origins instead of *, with which any website could act on behalf of "
+                "its visitors, or set CORS_ALLOW_CREDENTIALS=false"
             )
         if any(origin != "*" and not _is_origin(origin) for origin in origins):
             raise ValueError(
-                "an origin is a scheme and a host in lower case, without a path or a wildcard: "
+                "must be origins in lower case, without a path or a wildcard, such as "
                 "https://example.com"
             )
         return origins
 
     def risks(self) -> Iterator[str]:
         if "*" in self.backend_cors_origins:
-            yield "BACKEND_CORS_ORIGINS: any page may call: list the origins instead of *"
+            yield "BACKEND_CORS_ORIGINS: accepts any page; list the origins instead of *"
         if any("://localhost" in origin for origin in self.backend_cors_origins):
-            yield "BACKEND_CORS_ORIGINS: has localhost, which is for development: remove it"
+            yield "BACKEND_CORS_ORIGINS: accepts localhost, which is for development; remove it"
         if self.cors_allow_private_network:
             yield (
-                "CORS_ALLOW_PRIVATE_NETWORK: pages of the internet may reach a private network: "
+                "CORS_ALLOW_PRIVATE_NETWORK: lets pages of the internet reach a private network; "
                 "set it to false unless that is intended"
             )
         yield from super().risks()

@@ -35,7 +35,7 @@ class Accepted(NamedTuple):
 
 
 class GZipMiddleware:
-    """Compress response bodies of at least `minimum_size` bytes if the client accepts gzip.
+    """Compresses response bodies of at least `minimum_size` bytes if the client accepts gzip.
 
     Starlette compresses; this class negotiates, and corrects the metadata. A compressed response
     has a weak ETag, because the strong one identifies the uncompressed bytes, and no Accept-Ranges,

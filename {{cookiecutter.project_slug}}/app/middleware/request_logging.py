@@ -18,7 +18,7 @@ _is_valid_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 
 
 class RequestLoggingMiddleware:
-    """Give each request an id, and log it once when its response is complete.
+    """Gives each request an id, and logs it once when its response is complete.
 
     The id is the client's `X-Request-ID` if that matches `[A-Za-z0-9._-]{1,128}`, else a new one.
     The response repeats it in `X-Request-ID`, routes find it in `request.state.request_id`, and

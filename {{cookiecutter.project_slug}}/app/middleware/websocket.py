@@ -54,17 +54,17 @@ class WebSocketSettings(RedisSettings):
     @classmethod
     def _check_websocket_origins(cls, origins: list[str]) -> list[str]:
         if not all(_is_origin(origin) for origin in origins):
-            raise ValueError("an origin is a scheme and a host without a path: https://example.com")
+            raise ValueError("must be origins without a path, such as https://example.com")
         return origins
 
     def risks(self) -> Iterator[str]:
         if "*" in self.websocket_origins:
-            yield "WEBSOCKET_ORIGINS: any page may connect on behalf of its visitors: list the origins"
+            yield "WEBSOCKET_ORIGINS: accepts any page; list the origins instead of *"
         yield from super().risks()
 
 
 class WebSocketMiddleware:
-    """Reject handshakes of other origins and beyond the limits; close sockets that send too much.
+    """Rejects handshakes of other origins and beyond the limits; closes sockets that send too much.
 
     `origins`: the origins that may connect besides the service's own, or `*` for any. A browser
     lets any page open a WebSocket with the cookies of its visitor, and leaves it to the server to
