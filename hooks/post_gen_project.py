@@ -75,14 +75,14 @@ REALTIME = """
     app/api/routes/ws.py
     app/realtime/__init__.py
     app/realtime/hub.py
-    app/realtime/inbox.py
     app/realtime/member.py
     app/realtime/memory_hub.py
+    app/realtime/outgoing_queue.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
-    tests/realtime/test_inbox.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py
+    tests/realtime/test_outgoing_queue.py
     tests/realtime/test_realtime.py
     tests/realtime/test_redis_hub.py
 """.split()
