@@ -110,6 +110,35 @@ DATABASE = """
     tests/middleware/test_transaction.py
 """.split()
 
+TASKIQ = """
+    app/api/routes/tasks.py
+    app/tasks/broker.py
+    app/tasks/insist.py
+    app/tasks/memory_broker.py
+    app/tasks/memory_results.py
+    app/tasks/middleware.py
+    app/tasks/receiver.py
+    app/tasks/redis_results.py
+    app/tasks/registry.py
+    app/tasks/results.py
+    app/tasks/schedule.py
+    app/tasks/scheduler.py
+    app/tasks/stream_message.py
+    app/tasks/streams.py
+    app/tasks/watchdog.py
+    app/worker.py
+    tests/tasks/test_broker.py
+    tests/tasks/test_insist.py
+    tests/tasks/test_memory_broker.py
+    tests/tasks/test_receiver.py
+    tests/tasks/test_results.py
+    tests/tasks/test_schedule.py
+    tests/tasks/test_scheduler.py
+    tests/tasks/test_streams.py
+    tests/tasks/test_watchdog.py
+    tests/test_worker.py
+""".split()
+
 Answers = dict[str, object]
 
 
@@ -151,10 +180,16 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
             answers["background_tasks"] != "none",
             [
                 "app/tasks/__init__.py",
+                "app/tasks/errors.py",
+                "app/tasks/job.py",
                 "app/tasks/jobs.py",
+                "app/tasks/owner.py",
                 "app/tasks/status.py",
                 "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_context.py",
+                "tests/tasks/test_job.py",
                 "tests/tasks/test_jobs.py",
+                "tests/tasks/test_owner.py",
             ],
         ),
         (
@@ -170,14 +205,7 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
             answers["background_tasks"] == "taskiq",
             [
                 *middleware("after_commit"),
-                "app/api/routes/tasks.py",
-                "app/tasks/broker.py",
-                "app/tasks/middleware.py",
-                "app/tasks/streams.py",
-                "app/worker.py",
-                "tests/tasks/test_broker.py",
-                "tests/tasks/test_streams.py",
-                "tests/test_worker.py",
+                *TASKIQ,
             ],
         ),
         (answers["use_websocket"] is True, [*middleware("websocket"), *REALTIME]),

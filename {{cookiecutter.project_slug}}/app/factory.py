@@ -115,7 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     redis.set_up(app, client)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
-    app.state.broker = broker.create_broker(settings)
+    app.state.broker = broker.create_broker(settings, client)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = runner.TaskRunner(settings)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
