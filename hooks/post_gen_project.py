@@ -30,12 +30,33 @@ ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 AUTH = """
     app/api/routes/me.py
     app/auth/__init__.py
+    app/auth/claims.py
     app/auth/dependencies.py
+    app/auth/keys.py
+    app/auth/secret_keys.py
+    app/auth/token_cache.py
     app/auth/tokens.py
+    app/auth/verifier.py
     tests/api/routes/test_me.py
-    tests/auth/test_dependencies.py
     tests/auth/support.py
+    tests/auth/test_claims.py
+    tests/auth/test_dependencies.py
+    tests/auth/test_secret_keys.py
+    tests/auth/test_token_cache.py
     tests/auth/test_tokens.py
+    tests/auth/test_verifier.py
+""".split()
+VERIFY = """
+    app/auth/discovery.py
+    app/auth/fetch.py
+    app/auth/jwk.py
+    app/auth/jwks.py
+    app/auth/verify.py
+    tests/auth/test_discovery.py
+    tests/auth/test_fetch.py
+    tests/auth/test_jwk.py
+    tests/auth/test_jwks.py
+    tests/auth/test_verify.py
 """.split()
 ISSUE = """
     app/api/routes/users.py
@@ -46,7 +67,6 @@ ISSUE = """
     app/auth/models.py
     app/auth/passwords.py
     app/auth/refresh.py
-    migrations/versions/users_0001.py
     tests/api/routes/test_users.py
     tests/api/routes/test_token.py
     tests/auth/test_users.py
@@ -77,17 +97,20 @@ DATABASE = """
     app/db/base.py
     app/db/errors.py
     app/db/models.py
+    app/db/outage.py
     app/db/migration_state.py
     app/db/sessions.py
     app/db/pool.py
     app/middleware/transaction.py
     migrations/env.py
     migrations/script.py.mako
-    migrations/versions/items_0001.py
+    migrations/versions/0001_initial.py
     tests/api/routes/test_items.py
     tests/fixtures/database.py
     tests/db/test_base.py
+    tests/db/test_errors.py
     tests/db/test_migration_state.py
+    tests/db/test_outage.py
     tests/middleware/test_transaction.py
 """.split()
 
@@ -121,15 +144,7 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
         (answers["jwt"] != "none", [*middleware("jwt"), *AUTH]),
-        (
-            answers["jwt"] == "verify",
-            [
-                "app/auth/jwks.py",
-                "app/auth/verify.py",
-                "tests/auth/test_jwks.py",
-                "tests/auth/test_verify.py",
-            ],
-        ),
+        (answers["jwt"] == "verify", VERIFY),
         (answers["jwt"] == "issue", ISSUE),
         (
             answers["background_tasks"] != "none",
@@ -178,7 +193,10 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_example_middleware"] is True, middleware("example")),
         (answers["database"] != "none", DATABASE),
         (answers["database"] == "sqlite", database("sqlite")),
-        (answers["database"] == "postgresql", database("postgresql")),
+        (
+            answers["database"] == "postgresql",
+            [*database("postgresql"), "app/db/idle.py", "tests/db/test_idle.py"],
+        ),
         (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
         (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
         (answers["ci"] == "gitlab", [".gitlab-ci.yml", "renovate.json"]),

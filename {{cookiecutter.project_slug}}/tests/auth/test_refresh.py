@@ -17,7 +17,7 @@ from app.db.sessions import Sessions, create_sessions
 Test = Callable[[Sessions], Awaitable[None]]
 GRACE = 10
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture
