@@ -228,7 +228,7 @@ def test_what_the_template_refuses_changes_nothing(shell: Shell, tmp_path: Path)
     before = contents(project) | {".cruft.json": (project / ".cruft.json").read_bytes()}
     said = shell(about(ADD, {"jwt": "issue"}), project, status=1)
     assert "\njwt: " in said
-    assert "pick a database" in said
+    assert "'issue' needs a database" in said
     assert contents(project) | {".cruft.json": (project / ".cruft.json").read_bytes()} == before
     assert shell("git status --short", project) == ""
 
