@@ -135,8 +135,8 @@ def test_a_task_that_does_not_end_ends_its_worker_and_is_seen(
         code, thread = post(service, "/tasks/thread?seconds=600")
         assert code == 202
         block = create(service, "block")
-        for task in (thread["id"], block):
-            wait_for(lambda task=task: status(service, task)["status"] == "failed")
+        tasks = (thread["id"], block)
+        wait_for(lambda: all(status(service, task)["status"] == "failed" for task in tasks))
         good = create(service, "good")
         wait_for(lambda: status(service, good)["status"] == "done")
         wait_for(lambda: command(redis.url, "XLEN", "tasks") == b":0")

@@ -122,7 +122,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     realtime.set_up(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
     errors.set_up(app)
-    api.include_routers(app, settings)
+    api.include_routers(app, settings.api_prefix)
     # {% if cookiecutter.jwt == "issue" %}
     users.set_up(app, settings, limiter)
     # {% endif %}

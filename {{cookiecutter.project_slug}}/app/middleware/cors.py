@@ -77,7 +77,7 @@ def layer(settings: CORSSettings, *, expose_headers: Sequence[str] = ()) -> Midd
     """Respond to preflights, and name the allowed origin on every other response.
 
     `expose_headers`: the response headers of other layers that a script may read.
-    Source: https://fetch.spec.whatwg.org, https://wicg.github.io/private-network-access
+    Source: https://fetch.spec.whatwg.org; Private Network Access, a draft of the WICG
     """
     names = [*RESPONSE_HEADERS, *expose_headers, *settings.cors_expose_headers]
     return Middleware(
