@@ -79,14 +79,14 @@ REALTIME = """
     app/api/routes/ws.py
     app/realtime/__init__.py
     app/realtime/hub.py
-    app/realtime/inbox.py
     app/realtime/member.py
     app/realtime/memory_hub.py
+    app/realtime/outgoing_queue.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
-    tests/realtime/test_inbox.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py
+    tests/realtime/test_outgoing_queue.py
     tests/realtime/test_realtime.py
     tests/realtime/test_redis_hub.py
 """.split()
@@ -112,6 +112,35 @@ DATABASE = """
     tests/db/test_migration_state.py
     tests/db/test_outage.py
     tests/middleware/test_transaction.py
+""".split()
+
+TASKIQ = """
+    app/api/routes/tasks.py
+    app/tasks/broker.py
+    app/tasks/insist.py
+    app/tasks/memory_broker.py
+    app/tasks/memory_results.py
+    app/tasks/middleware.py
+    app/tasks/receiver.py
+    app/tasks/redis_results.py
+    app/tasks/registry.py
+    app/tasks/results.py
+    app/tasks/schedule.py
+    app/tasks/scheduler.py
+    app/tasks/stream_message.py
+    app/tasks/streams.py
+    app/tasks/watchdog.py
+    app/worker.py
+    tests/tasks/test_broker.py
+    tests/tasks/test_insist.py
+    tests/tasks/test_memory_broker.py
+    tests/tasks/test_receiver.py
+    tests/tasks/test_results.py
+    tests/tasks/test_schedule.py
+    tests/tasks/test_scheduler.py
+    tests/tasks/test_streams.py
+    tests/tasks/test_watchdog.py
+    tests/test_worker.py
 """.split()
 
 Answers = dict[str, object]
@@ -150,10 +179,16 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
             answers["background_tasks"] != "none",
             [
                 "app/tasks/__init__.py",
+                "app/tasks/errors.py",
+                "app/tasks/job.py",
                 "app/tasks/jobs.py",
+                "app/tasks/owner.py",
                 "app/tasks/status.py",
                 "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_context.py",
+                "tests/tasks/test_job.py",
                 "tests/tasks/test_jobs.py",
+                "tests/tasks/test_owner.py",
             ],
         ),
         (
@@ -169,14 +204,7 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
             answers["background_tasks"] == "taskiq",
             [
                 *middleware("after_commit"),
-                "app/api/routes/tasks.py",
-                "app/tasks/broker.py",
-                "app/tasks/middleware.py",
-                "app/tasks/streams.py",
-                "app/worker.py",
-                "tests/tasks/test_broker.py",
-                "tests/tasks/test_streams.py",
-                "tests/test_worker.py",
+                *TASKIQ,
             ],
         ),
         (answers["use_websocket"] is True, [*middleware("websocket"), *REALTIME]),

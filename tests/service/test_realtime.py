@@ -32,7 +32,7 @@ LIMIT = 60
 PROBE = """
 import asyncio, gc, os
 from app.middleware.websocket import WebSocketMiddleware
-from app.realtime.inbox import Inbox
+from app.realtime.outgoing_queue import OutgoingQueue
 
 @app.get("/probe")
 async def probe() -> dict[str, int]:
@@ -46,7 +46,7 @@ async def probe() -> dict[str, int]:
         "tasks": len(asyncio.all_tasks()),
         "rooms": len(app.state.hub.rooms),
         "members": sum(len(room) for room in app.state.hub.rooms.values()),
-        "inboxes": sum(isinstance(thing, Inbox) for thing in gc.get_objects()),
+        "queues": sum(isinstance(thing, OutgoingQueue) for thing in gc.get_objects()),
         "connections": layer.connections,
         "clients": len(layer.clients),
         "kilobytes": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
@@ -308,7 +308,7 @@ def test_disconnected_clients_leave_nothing_in_memory(project: Path) -> None:
             some = numbers[start : start + 50]
             await asyncio.gather(*(come_and_go(service, number) for number in some))
         await eventually(lambda: probe(service)["connections"] == 0)
-        await eventually(lambda: probe(service)["inboxes"] == 0)
+        await eventually(lambda: probe(service)["queues"] == 0)
         return probe(service)
 
     async def measure(service: Service) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
@@ -319,7 +319,7 @@ def test_disconnected_clients_leave_nothing_in_memory(project: Path) -> None:
     with serving(project, **UNLIMITED) as service:
         fresh, warm, after = asyncio.run(measure(service))
     for state in (warm, after):
-        for name in ("rooms", "members", "inboxes", "connections", "clients"):
+        for name in ("rooms", "members", "queues", "connections", "clients"):
             assert state[name] == 0
         assert state["tasks"] == fresh["tasks"]
     assert after["kilobytes"] - warm["kilobytes"] < 2_000
