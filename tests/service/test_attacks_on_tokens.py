@@ -1,4 +1,4 @@
-"""Hostile access tokens, sent to a service that runs in production. None is believed."""
+"""Hostile access tokens, sent to a service in production. None is accepted."""
 
 import json
 import re
@@ -41,22 +41,22 @@ GOOD = sign(HEADER, CLAIMS, SECRET)
 UNSIGNED = GOOD.rpartition(b".")[0]
 PAYLOAD = encode(CLAIMS)
 
-# In the directory that it may be read from, and is not.
+# A key that would be empty if it were read from a file.
 EMPTY_KEY = {"kid": "../../../../../../dev/null"}
 
 
 def header(**changes: object) -> bytes:
-    """Return a good token but for its header."""
+    """Return a token that is valid except for its header."""
     return sign(HEADER | changes, CLAIMS, SECRET)
 
 
 def claims(**changes: object) -> bytes:
-    """Return a good token but for its claims."""
+    """Return a token that is valid except for its claims."""
     return sign(HEADER, CLAIMS | changes, SECRET)
 
 
 def without(name: str) -> bytes:
-    """Return a good token but for a claim that is missing."""
+    """Return a token that is valid except for a missing claim."""
     return sign(HEADER, {key: value for key, value in CLAIMS.items() if key != name}, SECRET)
 
 
@@ -91,7 +91,7 @@ HOSTILE = {
     "kid null": header(kid=None),
     "kid list": header(kid=["1"]),
     "kid of 5 kB": sign(HEADER | {"kid": "x" * 5000}, CLAIMS, b""),
-    # Keys that the token brings along
+    # Keys in the token
     "jwk": sign(HEADER | {"jwk": {"kty": "oct", "k": "a2V5"}}, CLAIMS, b"key"),
     "jku": sign(HEADER | {"jku": "http://127.0.0.1:1/jwks.json"}, CLAIMS, b"key"),
     "x5u": sign(HEADER | {"x5u": "http://127.0.0.1:1/key.pem"}, CLAIMS, b"key"),
@@ -120,7 +120,7 @@ HOSTILE = {
     "nbf text": claims(nbf="now"),
     "issued tomorrow": claims(iat=NOW + 86400),
     "iat text": claims(iat="now"),
-    # For others, by others, about nobody
+    # For another audience, by another issuer, without a subject
     **{f"no {name}": without(name) for name in CLAIMS},
     **{f"{name} null": claims(**{name: None}) for name in CLAIMS},
     "iss other": claims(iss="https://id.example.com.evil.example"),
@@ -166,7 +166,7 @@ HOSTILE = {
 
 
 def bearer(token: bytes, scheme: bytes = b"Bearer ") -> tuple[bytes, bytes]:
-    """Return the header that a token is sent in."""
+    """Return the header that sends a token."""
     return b"Authorization", scheme + token
 
 
@@ -196,7 +196,7 @@ is_subprotocol = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 @pytest.fixture(scope="module")
 def project(install: Bake) -> Path:
-    """A project that believes tokens, and can be asked over HTTP and WebSocket."""
+    """Return a project that verifies tokens, for HTTP and WebSocket routes."""
     project = install(jwt="verify", use_request_logging=True, use_gzip=False)
     with (project / "app" / "main.py").open("a", encoding="utf-8") as main:
         main.write(
@@ -213,7 +213,7 @@ def project(install: Bake) -> Path:
 
 @pytest.fixture(scope="module")
 def service(project: Path) -> Iterator[Service]:
-    """The service, with a secret that the tests know."""
+    """Serve the project with a secret that the tests know."""
     with serving(project, JWT_SECRET_KEY=SECRET.decode(), **PRODUCTION) as service:
         yield service
 
@@ -222,26 +222,26 @@ def test_there_are_many(service: Service) -> None:
     assert len(HOSTILE_HEADERS) >= 60
 
 
-def test_a_good_token_is_believed(service: Service) -> None:
+def test_a_valid_token_is_accepted(service: Service) -> None:
     for scheme in [b"Bearer ", b"bearer ", b"BEARER  "]:
-        answer = ask(service, b"/users/me", bearer(GOOD, scheme))
-        assert answer.status == 200
-        assert json.loads(answer.body) == {"id": "ada", "username": "ada", "scopes": []}
+        response = ask(service, b"/users/me", bearer(GOOD, scheme))
+        assert response.status == 200
+        assert json.loads(response.body) == {"id": "ada", "username": "ada", "scopes": []}
 
 
 @pytest.mark.parametrize("name", HOSTILE_HEADERS)
-def test_a_hostile_token_is_refused_at_once(name: str, service: Service, project: Path) -> None:
+def test_a_hostile_token_is_rejected_quickly(name: str, service: Service, project: Path) -> None:
     headers = HOSTILE_HEADERS[name]
-    answers = [ask(service, b"/users/me", *headers) for _ in range(3)]
-    for answer in answers:
-        if b"uvicorn" in answer.body or answer.body.startswith(b"Invalid HTTP request"):
-            assert answer.status == 400  # no HTTP
+    responses = [ask(service, b"/users/me", *headers) for _ in range(3)]
+    for response in responses:
+        if b"uvicorn" in response.body or response.body.startswith(b"Invalid HTTP request"):
+            assert response.status == 400  # no HTTP
             return
-        assert answer.status == 401
-        assert b'www-authenticate: Bearer error="invalid_token"' in answer.head
-        assert json.loads(answer.body)["error"]["type"] == "unauthorized"
-    assert min(answer.seconds for answer in answers) < 0.05
-    # Also where nobody asks for a user.
+        assert response.status == 401
+        assert b'www-authenticate: Bearer error="invalid_token"' in response.head
+        assert json.loads(response.body)["error"]["type"] == "unauthorized"
+    assert min(response.seconds for response in responses) < 0.05
+    # Also by a route that does not require a user.
     assert ask(service, b"/", *headers).status == 401
     log = (project / "uvicorn.log").read_bytes()
     assert b"refused a token: " in log.splitlines()[-2]
@@ -251,20 +251,20 @@ def test_a_hostile_token_is_refused_at_once(name: str, service: Service, project
 
 
 @pytest.mark.parametrize("name", ANONYMOUS)
-def test_what_is_no_bearer_token_is_nobody(name: str, service: Service) -> None:
-    answer = ask(service, b"/users/me", *ANONYMOUS[name])
-    assert answer.status == 401
-    assert b"www-authenticate: Bearer\r\n" in answer.head + b"\r\n"
+def test_a_request_without_a_bearer_token_is_anonymous(name: str, service: Service) -> None:
+    response = ask(service, b"/users/me", *ANONYMOUS[name])
+    assert response.status == 401
+    assert b"www-authenticate: Bearer\r\n" in response.head + b"\r\n"
 
 
-def test_the_query_is_not_looked_at(service: Service) -> None:
+def test_tokens_in_the_query_are_ignored(service: Service) -> None:
     for name in [b"access_token", b"token", b"Authorization"]:
         assert ask(service, b"/users/me?" + name + b"=" + GOOD).status == 401
 
 
-# Longer headers uvicorn does not answer at all where a WebSocket is asked for.
+# uvicorn does not respond to handshakes with longer headers.
 @pytest.mark.parametrize("name", [name for name, token in HOSTILE.items() if len(token) < 8000])
-def test_a_socket_is_refused_as_well(name: str, service: Service) -> None:
+def test_a_hostile_token_is_rejected_for_websockets(name: str, service: Service) -> None:
     token = HOSTILE[name]
     assert ask(service, b"/socket", *handshake(bearer(token))).status == 401
     if is_subprotocol(token):
@@ -272,15 +272,15 @@ def test_a_socket_is_refused_as_well(name: str, service: Service) -> None:
         assert ask(service, b"/socket", *headers).status == 401
 
 
-def test_a_socket_is_accepted_with_the_subprotocol_alone(service: Service) -> None:
+def test_a_websocket_is_accepted_with_the_token_as_a_subprotocol(service: Service) -> None:
     headers = handshake((b"Sec-WebSocket-Protocol", b"bearer, " + GOOD))
-    answer = ask(service, b"/socket", *headers)
-    assert answer.status == 101
-    assert b"sec-websocket-protocol: bearer\r\n" in answer.head.lower() + b"\r\n"
-    assert GOOD not in answer.head
+    response = ask(service, b"/socket", *headers)
+    assert response.status == 101
+    assert b"sec-websocket-protocol: bearer\r\n" in response.head.lower() + b"\r\n"
+    assert GOOD not in response.head
 
 
-def test_public_keys_are_no_secrets(project: Path, tmp_path: Path) -> None:
+def test_public_keys_are_not_accepted_as_secrets(project: Path, tmp_path: Path) -> None:
     project = copied(project, tmp_path / "service")
     key, other = make_rsa_key(), make_rsa_key()
     jwks = json.dumps({"keys": [key.jwk("1")]}).encode()
@@ -325,12 +325,12 @@ def test_public_keys_are_no_secrets(project: Path, tmp_path: Path) -> None:
                     good[:-1],
                 ]
                 for token in [*hostile, *hostile]:
-                    answer = ask(service, b"/users/me", bearer(token))
-                    assert answer.status == 401
-                    assert answer.seconds < 0.5
+                    response = ask(service, b"/users/me", bearer(token))
+                    assert response.status == 401
+                    assert response.seconds < 0.5
                 assert ask(service, b"/users/me", bearer(good)).status == 200
         finally:
             issuer.shutdown()
             thread.join()
-    # However many tokens named keys that nobody knows.
+    # Once, although many tokens named unknown keys.
     assert fetched == ["/jwks.json"]

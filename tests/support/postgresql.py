@@ -1,4 +1,4 @@
-"""A database of a test's own, on a real PostgreSQL."""
+"""New databases on a real PostgreSQL server."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ with psycopg.connect(sys.argv[1], autocommit=True, connect_timeout=3) as connect
 
 
 class Database:
-    """A database, for a project."""
+    """A database for a project."""
 
     def __init__(self, project: Path) -> None:
         self.project = project
@@ -38,7 +38,7 @@ class Database:
 
 @contextmanager
 def database(project: Path) -> Iterator[Database]:
-    """Make a database that has the schema of a project, and drop it in the end."""
+    """Create a database with the schema of a project, and drop it afterwards."""
     require_server()
     database = Database(project)
     database.run(f"CREATE DATABASE {database.name}", SERVER)
@@ -56,9 +56,9 @@ def database(project: Path) -> Iterator[Database]:
 
 
 def require_server() -> None:
-    """Skip a test where no PostgreSQL answers, or fail it where one is required."""
+    """Skip the test if no PostgreSQL server is reachable; fail it if REQUIRE_SERVICES is set."""
     url = urlsplit(SERVER)
     try:
         socket.create_connection((url.hostname or "", url.port or 5432), timeout=2).close()
     except OSError as error:
-        unavailable(f"PostgreSQL does not answer (TEST_DATABASE_URL): {error}")
+        unavailable(f"no PostgreSQL server at TEST_DATABASE_URL: {error}")
