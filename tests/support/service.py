@@ -93,8 +93,16 @@ class Service:
     def get(self, path: str, **headers: str) -> Response:
         """Ask for a path; the underscores in the names of headers stand for hyphens."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._send(Request(self.address + path, headers=named))
+
+    def post(self, path: str, body: object) -> Response:
+        """Send JSON to a path."""
+        data = json.dumps(body).encode()
+        return self._send(Request(self.address + path, data, {"Content-Type": "application/json"}))
+
+    def _send(self, request: Request) -> Response:
         try:
-            with open_url(Request(self.address + path, headers=named), timeout=DEADLINE) as answer:
+            with open_url(request, timeout=DEADLINE) as answer:
                 return Response(answer.status, answer.headers, answer.read())
         except HTTPError as error:
             with error:
@@ -109,15 +117,18 @@ def copied(project: Path, target: Path) -> Path:
 
 
 @contextmanager
-def serving(project: Path, **variables: str) -> Iterator[Service]:
+def serving(
+    project: Path, *, app: str = "app.main:app", error: str = "", **variables: str
+) -> Iterator[Service]:
     """Serve an installed project with uvicorn on a free port, and stop it by SIGTERM.
 
     `variables`: set on top of the .env of the project.
+    `error`: what a traceback in the log says. Without it, a traceback fails the test.
     """
     output = project / "uvicorn.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [project / ".venv/bin/uvicorn", "app.main:app", "--port", "0"],
+            [project / ".venv/bin/uvicorn", app, "--port", "0"],
             cwd=project,
             env=environment(**variables),
             stdout=log,
@@ -129,7 +140,8 @@ def serving(project: Path, **variables: str) -> Iterator[Service]:
         # uvicorn shuts down, then lets the signal end it.
         assert process.wait(DEADLINE) in (0, -signal.SIGTERM)
         logged = output.read_text(encoding="utf-8")
-        assert "Traceback" not in logged, logged
+        assert ("Traceback" in logged) is bool(error), logged
+        assert error in logged, logged
     finally:
         process.kill()
         process.wait()
