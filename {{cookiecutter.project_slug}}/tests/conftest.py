@@ -166,6 +166,14 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
+# {% if cookiecutter.database != "postgresql" %}
+def ready() -> None:
+    # {% else %}def ready(database: None) -> None:
+    # {% endif %}
+    """Skip a test of `/readyz` if what the service needs is not there."""
+
+
+@pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
     """A client of `app`."""
     return make_client(app)
