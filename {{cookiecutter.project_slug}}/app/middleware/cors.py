@@ -20,12 +20,13 @@ _is_header_name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 class CORSSettings(CoreSettings):
     """What pages of other origins may do.
 
-    `BACKEND_CORS_ORIGINS` (none): their origins, such as `https://example.com`, or `*` for any.
-    `CORS_ALLOW_CREDENTIALS` (true): their requests may carry cookies and `Authorization`.
-    `CORS_EXPOSE_HEADERS` (none): response headers that their scripts may read besides `Location`
-    and those that the layers of this service add, such as `ETag,Link`.
-    `CORS_ALLOW_PRIVATE_NETWORK` (false): pages of the public internet may call this service in a
-    private network.
+    `BACKEND_CORS_ORIGINS` (none): the origins of other pages that may call, such as
+    `https://example.com`, or `*` for any.
+    `CORS_ALLOW_CREDENTIALS` (true): allow their requests to carry cookies and `Authorization`.
+    `CORS_EXPOSE_HEADERS` (none): more response headers that their scripts may read, such as
+    `ETag,Link`.
+    `CORS_ALLOW_PRIVATE_NETWORK` (false): allow pages of the public internet to call this service
+    in a private network.
     """
 
     cors_allow_credentials: bool = True
