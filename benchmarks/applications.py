@@ -128,7 +128,11 @@ def full(**changes: Any) -> FastAPI:
 
 def behind(layers: Collection[str]) -> FastAPI:
     """The bare one behind some of our layers."""
-    return bare(middleware=[layer for layer in stack(settings(), MemoryLimiter()) if name_of(layer) in layers])
+    return bare(
+        middleware=[
+            layer for layer in stack(settings(), MemoryLimiter()) if name_of(layer) in layers
+        ]
+    )
 
 
 class NothingMiddleware:
