@@ -63,7 +63,6 @@ ISSUE = """
     app/auth/models.py
     app/auth/passwords.py
     app/auth/refresh.py
-    migrations/versions/users_0001.py
     tests/api/routes/test_users.py
     tests/api/routes/test_token.py
     tests/auth/test_users.py
@@ -94,17 +93,20 @@ DATABASE = """
     app/db/base.py
     app/db/errors.py
     app/db/models.py
+    app/db/outage.py
     app/db/migration_state.py
     app/db/sessions.py
     app/db/pool.py
     app/middleware/transaction.py
     migrations/env.py
     migrations/script.py.mako
-    migrations/versions/items_0001.py
+    migrations/versions/0001_initial.py
     tests/api/routes/test_items.py
     tests/fixtures/database.py
     tests/db/test_base.py
+    tests/db/test_errors.py
     tests/db/test_migration_state.py
+    tests/db/test_outage.py
     tests/middleware/test_transaction.py
 """.split()
 
@@ -189,7 +191,10 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_example_middleware"] is True, middleware("example")),
         (answers["database"] != "none", DATABASE),
         (answers["database"] == "sqlite", database("sqlite")),
-        (answers["database"] == "postgresql", database("postgresql")),
+        (
+            answers["database"] == "postgresql",
+            [*database("postgresql"), "app/db/idle.py", "tests/db/test_idle.py"],
+        ),
         (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
         (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
         (answers["ci"] == "gitlab", [".gitlab-ci.yml", "renovate.json"]),

@@ -34,6 +34,7 @@ WIRING = frozenset(
     app/stack.py
     compose.yaml
     migrations/env.py
+    migrations/versions/0001_initial.py
     pyproject.toml
     tests/conftest.py
     """.split()

@@ -172,7 +172,6 @@ OWNED = [
                 "app/auth/models.py",
                 "app/auth/passwords.py",
                 "app/auth/refresh.py",
-                "migrations/versions/users_0001.py",
                 "tests/api/routes/test_users.py",
                 "tests/api/routes/test_token.py",
                 "tests/auth/test_users.py",
@@ -279,24 +278,32 @@ OWNED = [
             app/db/base.py
             app/db/errors.py
             app/db/models.py
+            app/db/outage.py
             app/db/migration_state.py
             app/db/sessions.py
             app/db/pool.py
             app/middleware/transaction.py
             migrations/env.py
             migrations/script.py.mako
-            migrations/versions/items_0001.py
+            migrations/versions/0001_initial.py
             tests/api/routes/test_items.py
             tests/fixtures/database.py
             tests/db/test_base.py
+            tests/db/test_errors.py
             tests/db/test_migration_state.py
+            tests/db/test_outage.py
             tests/middleware/test_transaction.py
             """.split()
         ),
         ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
     ),
     Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
-    Owned("database", ("postgresql",), database("postgresql"), ("postgres", "psycopg")),
+    Owned(
+        "database",
+        ("postgresql",),
+        database("postgresql") | {"app/db/idle.py", "tests/db/test_idle.py"},
+        ("postgres", "psycopg", "DATABASE_POOLER"),
+    ),
     Owned(
         "use_docker",
         (True,),

@@ -1,7 +1,7 @@
-"""A process that runs tasks: `python -m app.worker`.
+"""Run workers, the processes that run tasks: `python -m app.worker`.
 
-It takes the options of `taskiq worker`, such as `--workers 4`, which also works by itself:
-`taskiq worker app.worker:broker`.
+It accepts the options of `taskiq worker`, such as `--workers 4`. `taskiq worker app.worker:broker`
+works as well.
 """
 
 import sys
@@ -19,10 +19,10 @@ broker = create_broker(settings)
 
 
 def main() -> int | None:
-    """Run workers until they are told to stop."""
+    """Run workers until they receive a signal to stop. Return their exit status."""
     if not settings.redis_url:
         print(
-            "REDIS_URL: workers need a Redis; without one, tasks run in the service",
+            "REDIS_URL: is required by workers; without it, tasks run in the service itself",
             file=sys.stderr,
         )
         return 3

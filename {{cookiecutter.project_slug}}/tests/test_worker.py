@@ -17,7 +17,7 @@ NAME = "app.worker"
 def load(
     monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
 ) -> Callable[..., ModuleType]:
-    """Import the module anew, with settings of the test's own and logging as it is."""
+    """Return a function that imports the module with changed settings, and keeps logging as it is."""
 
     def load(**changes: Any) -> ModuleType:
         monkeypatch.setattr("app.config.get_settings", lambda: make_settings(**changes))
@@ -28,7 +28,7 @@ def load(
     return load
 
 
-def test_workers_are_run_with_the_settings(
+def test_workers_run_with_the_settings(
     load: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[WorkerArgs] = []
@@ -43,7 +43,7 @@ def test_workers_are_run_with_the_settings(
     assert not args.configure_logging
 
 
-def test_workers_need_a_redis(
+def test_workers_require_redis(
     load: Callable[..., ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:
     load()
@@ -51,4 +51,4 @@ def test_workers_need_a_redis(
     with pytest.raises(SystemExit) as caught:
         runpy.run_module(NAME, run_name="__main__")
     assert caught.value.code == 3
-    assert capsys.readouterr().err.startswith("REDIS_URL: workers need a Redis")
+    assert capsys.readouterr().err.startswith("REDIS_URL: is required by workers")

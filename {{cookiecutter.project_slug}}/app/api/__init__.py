@@ -1,4 +1,4 @@
-"""The routes of this service, one file a resource."""
+"""The routes of this service, one file per resource."""
 
 from fastapi import FastAPI
 
@@ -33,10 +33,8 @@ from app.core.settings import CoreSettings
 
 
 def include_routers(app: FastAPI, settings: CoreSettings) -> None:
-    """Add all routes. Those of your own go behind `API_PREFIX`.
-
-    Each straight to the application: in a router within a router, FastAPI looks for a route twice.
-    """
+    """Include all routers in the application, your own with `settings.api_prefix` as their prefix."""
+    # Directly, because FastAPI matches the routes of nested routers at every level.
     app.include_router(root.router)
     app.include_router(health.router)
     # {% if cookiecutter.database != "none" and cookiecutter.jwt != "none" %}

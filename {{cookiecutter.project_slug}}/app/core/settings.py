@@ -1,4 +1,4 @@
-"""What no pick owns: the core settings, and the types that picks build theirs from."""
+"""The core settings, and the types of which other modules build their settings."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode
 
-# What `.env.example` holds in place of a secret. Refused wherever DEBUG is off.
+# Stands for a secret in `.env.example`. Rejected unless DEBUG is on.
 PLACEHOLDER = "change-me"
 
 
@@ -24,10 +24,10 @@ def _upper(value: object) -> object:
 
 
 StringList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-"""A list from one variable: JSON, or separated by commas."""
+"""A list in one variable: JSON, or separated by commas."""
 
 SecretList = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
-"""The same for values that must never be printed."""
+"""A `StringList` whose values are never printed."""
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
@@ -35,14 +35,18 @@ LogLevel = Annotated[
 
 
 class CoreSettings(BaseModel):
-    """What every service has.
+    """The settings of every service.
 
-    `DEBUG` (false): logs for people, exception texts in a 500. Never in production.
-    `LOG_LEVEL` (INFO). `DOCS_ENABLED` (true): serve `/docs`, `/redoc` and `/openapi.json`.
-    `API_PREFIX` (empty): before every route of `app/api` but `/` and health, such as `/api/v1`.
+    `DEBUG` (false): development mode, with readable logs and with exception messages in 500
+    responses. Turn it off in production.
+    `LOG_LEVEL` (INFO): the least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR`
+    or `CRITICAL`.
+    `DOCS_ENABLED` (true): serve `/docs`, `/redoc` and `/openapi.json`.
+    `API_PREFIX` (none): the prefix of all routes except `/` and the health checks, such as
+    `/api/v1`.
     """
 
-    # First, so that the validators of the picks find it in `info.data`.
+    # First, so that the validators of all other settings find it in `info.data`.
     debug: bool = False
     log_level: LogLevel = "INFO"
     docs_enabled: bool = True
@@ -56,16 +60,16 @@ class CoreSettings(BaseModel):
         return value
 
     def risks(self) -> Iterator[str]:
-        """Yield one line for each setting that is allowed, and unsafe in production all the same.
+        """Yield one line per setting that is valid but unsafe in production.
 
-        The settings of a pick yield theirs, and then those of `super()`.
+        A subclass yields its own lines first, and then those of `super().risks()`.
         """
         if self.debug:
-            yield "DEBUG: shows the texts of exceptions to clients: set it to false"
+            yield "DEBUG: shows exception messages to clients; set it to false"
 
 
 def describe(error: ValidationError) -> Iterator[str]:
-    """Yield one line for each setting that is wrong: its variable and what to do, never its value."""
+    """Yield one line per invalid setting: the variable and what to do, but never its value."""
     for problem in error.errors(include_url=False, include_input=False):
         variable = ".".join(str(part) for part in problem["loc"]).upper()
         cause = problem.get("ctx", {}).get("error")

@@ -1,4 +1,4 @@
-"""The Host header must name this service."""
+"""A check of the Host header."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -18,9 +18,10 @@ _is_pattern = re.compile(r"\*|(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.IGNORECAS
 
 
 class TrustedHostSettings(CoreSettings):
-    """`ALLOWED_HOSTS`: host names without a port, `*.example.com` for subdomains, `*` for any.
+    """The hosts of this service.
 
-    Required where `DEBUG` is off; not looked at where it is on.
+    `ALLOWED_HOSTS` (none): the host names of this service, without a port; `*.example.com` matches
+    subdomains, `*` matches any host. Required unless `DEBUG` is on, which turns the check off.
     """
 
     allowed_hosts: StringList = Field(default=[], validate_default=True)
@@ -29,25 +30,29 @@ class TrustedHostSettings(CoreSettings):
     @classmethod
     def _check_hosts(cls, hosts: list[str], info: ValidationInfo) -> list[str]:
         if not hosts and not info.data.get("debug"):
-            raise ValueError("name the hosts that clients reach this service by: api.example.com")
+            raise ValueError("is required; list the hosts of this service, such as api.example.com")
         if not all(_is_pattern(host) for host in hosts):
-            raise ValueError("a host has no scheme, port or path: api.example.com, *.example.com")
+            raise ValueError(
+                "must be host names without scheme, port or path, such as a.example.com"
+            )
         return hosts
 
     def risks(self) -> Iterator[str]:
         if "*" in self.allowed_hosts:
-            yield "ALLOWED_HOSTS: any host passes: name those of this service in place of *"
+            yield "ALLOWED_HOSTS: accepts any host; list the hosts of this service instead of *"
         elif self.allowed_hosts and LOCAL_HOSTS.issuperset(self.allowed_hosts):
-            yield "ALLOWED_HOSTS: only this machine can call: name the hosts of this service"
+            yield "ALLOWED_HOSTS: accepts only local requests; add the hosts of this service"
         yield from super().risks()
 
 
 class TrustedHostMiddleware:
-    """Answer 400 to a request whose Host header matches none of `allowed_hosts`.
+    """Rejects requests and WebSocket handshakes for other hosts with a 400.
 
-    `exempt_paths` answer any host. Ours rather than Starlette's for the shape of the answer, and
-    because it never redirects to `www.`. Source: RFC 9110, section 7.2.
+    `allowed_hosts`: host names; `*.example.com` matches subdomains. `exempt_paths`: paths that
+    accept any host. Source: RFC 9110, section 7.2
     """
+
+    # Starlette's TrustedHostMiddleware responds in plain text and has no exempt paths.
 
     def __init__(
         self, app: ASGIApp, *, allowed_hosts: Collection[str], exempt_paths: Collection[str]
@@ -75,10 +80,10 @@ class TrustedHostMiddleware:
 
 
 def layer(settings: TrustedHostSettings) -> Middleware | None:
-    """Refuse other hosts than `ALLOWED_HOSTS`, except while `DEBUG` is on."""
+    """Reject requests for hosts that are not in `ALLOWED_HOSTS`, unless `DEBUG` is on."""
     if settings.debug or "*" in settings.allowed_hosts:
         return None
-    # A health probe calls the address of a container, not its name.
+    # Liveness probes request the address of a container, not its host name.
     return Middleware(
         TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, exempt_paths=[LIVENESS]
     )

@@ -47,27 +47,27 @@ def test_a_list_is_json_or_separated_by_commas(
         (CoreSettings, "api_prefix", "/"),
     ],
 )
-def test_a_wrong_value_is_described_by_its_variable_alone(
+def test_the_description_of_an_error_names_the_variable_without_the_value(
     model: type[BaseModel], name: str, value: object
 ) -> None:
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as caught:
         model.model_validate({name: value})
-    (line,) = describe(refusal.value)
+    (line,) = describe(caught.value)
     assert line.startswith(name.upper())
     assert "hunter2" not in line
 
 
-def test_every_problem_has_a_line_that_says_what_to_do() -> None:
-    with pytest.raises(ValidationError) as refusal:
+def test_every_error_is_described_in_one_line() -> None:
+    with pytest.raises(ValidationError) as caught:
         CoreSettings.model_validate({"debug": "?", "log_level": "?", "api_prefix": "v1"})
-    assert list(describe(refusal.value)) == [
+    assert list(describe(caught.value)) == [
         "DEBUG: Input should be a valid boolean, unable to interpret input",
         "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'",
         "API_PREFIX: must start with a slash and not end with one, such as /api/v1",
     ]
 
 
-def test_a_list_of_python_is_taken_as_it_is() -> None:
+def test_a_python_list_is_not_split() -> None:
     assert Lists.model_validate({"names": ["a,b"]}).names == ["a,b"]
 
 
