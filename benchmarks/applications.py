@@ -20,6 +20,7 @@ from app.api.routes import root  # noqa: E402
 from app.config import Settings  # noqa: E402
 from app.core.logging import configure_logging  # noqa: E402
 from app.factory import create_app  # noqa: E402
+from app.limits.memory_limiter import MemoryLimiter  # noqa: E402
 from app.stack import stack  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
 from fastapi.responses import PlainTextResponse  # noqa: E402
@@ -125,9 +126,15 @@ def full(**changes: Any) -> FastAPI:
     return app
 
 
-def behind(layers: Collection[str]) -> FastAPI:
+def layers() -> list[Middleware]:
+    """Return the layers of the service."""
+    built: list[Middleware] = stack(settings(), MemoryLimiter())
+    return built
+
+
+def behind(names: Collection[str]) -> FastAPI:
     """The bare one behind some of our layers."""
-    return bare(middleware=[layer for layer in stack(settings()) if name_of(layer) in layers])
+    return bare(middleware=[layer for layer in layers() if name_of(layer) in names])
 
 
 class NothingMiddleware:
@@ -211,7 +218,7 @@ def name_of(layer: Middleware) -> str:
     return str(getattr(layer.cls, "__name__", ""))
 
 
-EVERY = [name_of(layer) for layer in stack(settings())]
+EVERY = [name_of(layer) for layer in layers()]
 LAYERS = [name for name in EVERY if name not in EXAMPLE]
 OURS = [name for name in LAYERS if name not in (*STARLETTES, *EXCLUDED)]
 
