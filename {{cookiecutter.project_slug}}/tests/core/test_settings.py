@@ -19,6 +19,10 @@ class Lists(BaseSettings):
         ('["a", "b,c"]', ["a", "b,c"]),
         (' ["a"]', ["a"]),
         ("[]", []),
+        ("[::1]", ["[::1]"]),
+        (" [::1], [2001:DB8::1],a", ["[::1]", "[2001:DB8::1]", "a"]),
+        ("a,[::ffff:127.0.0.1]", ["a", "[::ffff:127.0.0.1]"]),
+        ('["[::1]", "a"]', ["[::1]", "a"]),
         ('{"a": 1}', ['{"a": 1}']),
     ],
 )
@@ -31,6 +35,7 @@ def test_a_list_is_json_or_separated_by_commas(
     assert lists.names == expected
     assert [secret.get_secret_value() for secret in lists.secrets] == expected
     assert "a" not in str(lists.secrets)
+    assert "::1" not in str(lists.secrets)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,13 @@ def test_every_error_is_described_in_one_line() -> None:
         "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'",
         "API_PREFIX: must start with a slash and not end with one, such as /api/v1",
     ]
+
+
+def test_a_broken_list_is_described_by_how_to_write_one() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Lists.model_validate({"names": '["a"'})
+    expected = 'NAMES: must be JSON, such as ["a", "b"], or comma-separated: a,b'
+    assert list(describe(caught.value)) == [expected]
 
 
 def test_a_python_list_is_not_split() -> None:
