@@ -157,7 +157,15 @@ OWNED = [
                 "tests/auth/test_verify.py",
             }
         ),
-        ("JWKS", "JWT_ALGORITHM", "JWT_TYPE"),
+        (
+            "JWKS",
+            "JWT_ALGORITHM",
+            "JWT_ACCEPT_ID_TOKENS",
+            "JWT_AUDIENCE_CLAIM",
+            "JWT_TYPE",
+            "JWT_SCOPE_CLAIMS",
+            "discover",
+        ),
     ),
     Owned(
         "jwt",

@@ -65,6 +65,10 @@ class TokenSettings(CoreSettings):
             )
         return value
 
+    def scope_hint(self) -> str:
+        """Return what the log adds if a token lacks a scope."""
+        return ""
+
     def risks(self) -> Iterator[str]:
         for name in ("jwt_issuer", "jwt_audience"):
             if "//localhost" in getattr(self, name):
