@@ -13,6 +13,7 @@ from tests.support.postgresql import database
 from tests.support.raw import ask, sign
 from tests.support.service import Service, serving
 
+SECRET = "a-secret-that-both-know-of-32-bytes"
 # As many requests as schemathesis makes, and as many passwords.
 PATIENT = {
     "RATE_LIMIT": "1000000/minute",
@@ -20,6 +21,8 @@ PATIENT = {
     "LOGIN_LIMIT_ADDRESS": "1000000/minute",
     "ARGON2_TIME_COST": "1",
     "ARGON2_MEMORY_COST": "19456",
+    # In place of an identity provider.
+    "JWT_SECRET_KEY": SECRET,
 }
 
 
@@ -64,8 +67,7 @@ def token(env: dict[str, str]) -> str:
         "iat": now,
         "exp": now + 3600,
     }
-    secret = env["JWT_SECRET_KEY"].encode()
-    return sign({"alg": "HS256", "typ": "at+jwt"}, claims, secret).decode()
+    return sign({"alg": "HS256", "typ": "at+jwt"}, claims, SECRET.encode()).decode()
 
 
 def post(service: Service, path: str, body: str, headers: dict[str, str]) -> Any:

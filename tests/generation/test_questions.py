@@ -32,8 +32,10 @@ WIRING = frozenset(
     app/db/__init__.py
     app/factory.py
     app/stack.py
+    app/tasks/__init__.py
     compose.yaml
     migrations/env.py
+    migrations/versions/0001_initial.py
     pyproject.toml
     tests/conftest.py
     """.split()

@@ -93,7 +93,7 @@ def test_compose_starts_what_was_picked(shipped: tuple[Path, set[str]]) -> None:
     }
     if is_migrated:
         assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
-        assert services["migrate"]["command"] == ["alembic", "upgrade", "heads"]
+        assert services["migrate"]["command"] == ["alembic", "upgrade", "head"]
 
 
 def test_what_compose_starts_can_do_little(shipped: tuple[Path, set[str]]) -> None:

@@ -122,12 +122,21 @@ OWNED = [
         | {
             "app/api/routes/me.py",
             "app/auth/__init__.py",
+            "app/auth/claims.py",
             "app/auth/dependencies.py",
+            "app/auth/keys.py",
+            "app/auth/secret_keys.py",
+            "app/auth/token_cache.py",
             "app/auth/tokens.py",
+            "app/auth/verifier.py",
             "tests/api/routes/test_me.py",
             "tests/auth/support.py",
+            "tests/auth/test_claims.py",
             "tests/auth/test_dependencies.py",
+            "tests/auth/test_secret_keys.py",
+            "tests/auth/test_token_cache.py",
             "tests/auth/test_tokens.py",
+            "tests/auth/test_verifier.py",
         },
         ("jwt", "CurrentUser", "access token"),
     ),
@@ -136,8 +145,14 @@ OWNED = [
         ("verify",),
         frozenset(
             {
+                "app/auth/discovery.py",
+                "app/auth/fetch.py",
+                "app/auth/jwk.py",
                 "app/auth/jwks.py",
                 "app/auth/verify.py",
+                "tests/auth/test_discovery.py",
+                "tests/auth/test_fetch.py",
+                "tests/auth/test_jwk.py",
                 "tests/auth/test_jwks.py",
                 "tests/auth/test_verify.py",
             }
@@ -157,7 +172,6 @@ OWNED = [
                 "app/auth/models.py",
                 "app/auth/passwords.py",
                 "app/auth/refresh.py",
-                "migrations/versions/users_0001.py",
                 "tests/api/routes/test_users.py",
                 "tests/api/routes/test_token.py",
                 "tests/auth/test_users.py",
@@ -175,10 +189,16 @@ OWNED = [
         frozenset(
             {
                 "app/tasks/__init__.py",
+                "app/tasks/errors.py",
+                "app/tasks/job.py",
                 "app/tasks/jobs.py",
+                "app/tasks/owner.py",
                 "app/tasks/status.py",
                 "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_context.py",
+                "tests/tasks/test_job.py",
                 "tests/tasks/test_jobs.py",
+                "tests/tasks/test_owner.py",
             }
         ),
         ("app.tasks", "/tasks", "TASK_SHUTDOWN"),
@@ -203,11 +223,29 @@ OWNED = [
         | {
             "app/api/routes/tasks.py",
             "app/tasks/broker.py",
+            "app/tasks/insist.py",
+            "app/tasks/memory_broker.py",
+            "app/tasks/memory_results.py",
             "app/tasks/middleware.py",
+            "app/tasks/receiver.py",
+            "app/tasks/redis_results.py",
+            "app/tasks/registry.py",
+            "app/tasks/results.py",
+            "app/tasks/schedule.py",
+            "app/tasks/scheduler.py",
+            "app/tasks/stream_message.py",
             "app/tasks/streams.py",
+            "app/tasks/watchdog.py",
             "app/worker.py",
             "tests/tasks/test_broker.py",
+            "tests/tasks/test_insist.py",
+            "tests/tasks/test_memory_broker.py",
+            "tests/tasks/test_receiver.py",
+            "tests/tasks/test_results.py",
+            "tests/tasks/test_schedule.py",
+            "tests/tasks/test_scheduler.py",
             "tests/tasks/test_streams.py",
+            "tests/tasks/test_watchdog.py",
             "tests/test_worker.py",
         },
         ("taskiq", "AfterCommit", "middleware.after_commit", "broker"),
@@ -227,14 +265,14 @@ OWNED = [
             "app/api/routes/ws.py",
             "app/realtime/__init__.py",
             "app/realtime/hub.py",
-            "app/realtime/inbox.py",
             "app/realtime/member.py",
             "app/realtime/memory_hub.py",
+            "app/realtime/outgoing_queue.py",
             "app/realtime/redis_hub.py",
             "tests/api/routes/test_ws.py",
-            "tests/realtime/test_inbox.py",
             "tests/realtime/test_member.py",
             "tests/realtime/test_memory_hub.py",
+            "tests/realtime/test_outgoing_queue.py",
             "tests/realtime/test_realtime.py",
             "tests/realtime/test_redis_hub.py",
         },
@@ -264,24 +302,32 @@ OWNED = [
             app/db/base.py
             app/db/errors.py
             app/db/models.py
+            app/db/outage.py
             app/db/migration_state.py
             app/db/sessions.py
             app/db/pool.py
             app/middleware/transaction.py
             migrations/env.py
             migrations/script.py.mako
-            migrations/versions/items_0001.py
+            migrations/versions/0001_initial.py
             tests/api/routes/test_items.py
             tests/fixtures/database.py
             tests/db/test_base.py
+            tests/db/test_errors.py
             tests/db/test_migration_state.py
+            tests/db/test_outage.py
             tests/middleware/test_transaction.py
             """.split()
         ),
         ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
     ),
     Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
-    Owned("database", ("postgresql",), database("postgresql"), ("postgres", "psycopg")),
+    Owned(
+        "database",
+        ("postgresql",),
+        database("postgresql") | {"app/db/idle.py", "tests/db/test_idle.py"},
+        ("postgres", "psycopg", "DATABASE_POOLER"),
+    ),
     Owned(
         "use_docker",
         (True,),

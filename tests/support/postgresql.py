@@ -44,7 +44,7 @@ def database(project: Path) -> Iterator[Database]:
     database.run(f"CREATE DATABASE {database.name}", SERVER)
     try:
         subprocess.run(
-            [project / ".venv/bin/alembic", "upgrade", "heads"],
+            [project / ".venv/bin/alembic", "upgrade", "head"],
             cwd=project,
             env=environment(DATABASE_URL=database.url),
             check=True,

@@ -1,4 +1,4 @@
-"""Say what is still unsafe in production: `python -m app.check`."""
+"""Report settings that are unsafe in production: `python -m app.check`."""
 
 import os
 import sys
@@ -13,23 +13,24 @@ from app.core.settings import describe
 
 
 def find_risks() -> Iterator[str]:
-    """Yield one line for each risk: the variable and what to do, never its value."""
-    # As they are, and then as they will be: what DEBUG lets pass, the start refuses without it.
+    """Yield one line per risk: the variable, what is wrong and what to do, but never its value."""
+    # The second time without DEBUG, to report what is accepted only while it is on.
     for read_settings in (Settings, partial(Settings, debug=False)):
         try:
             yield from read_settings().risks()
         except ValidationError as error:
             yield from describe(error)
     if "*" in os.environ.get("FORWARDED_ALLOW_IPS", ""):
-        yield "FORWARDED_ALLOW_IPS: a client could claim any address: name the proxies"
+        yield "FORWARDED_ALLOW_IPS: lets clients forge their address; list your proxies instead of *"
 
 
 def main() -> int:
-    """Print the risks, and return 1 if there are any."""
+    """Print the risks. Return 1 if there are any, else 0."""
     ArgumentParser(
         prog="python -m app.check",
-        description="Check the settings of the environment and of .env for use in production. "
-        "Ends with 1, after a line for each setting that is unsafe, or else with 0.",
+        description="Check the settings in the environment and in .env for use in production. "
+        "Prints one line per unsafe setting and exits with status 1, or prints 'ready' and exits "
+        "with status 0.",
     ).parse_args()
     risks = dict.fromkeys(find_risks())
     print(*risks or ["ready"], sep="\n")

@@ -1,5 +1,5 @@
 # {% macro literal(text) %}# {% set quote = "'" if text.count('"') > text.count("'") else '"' %}{{ quote ~ text.replace("\\", "\\\\").replace(quote, "\\" ~ quote) ~ quote }}# {% endmacro %}
-"""Builds the application."""
+"""The application factory."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ async def log_middleware(app: FastAPI) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Enter the lifespans of the options in this order, and exit them in reverse."""
+    """Enter these lifespans in order when the service starts, and exit them in reverse order."""
     async with (
         # {% if cookiecutter.__redis %}
         redis.lifespan(app),
@@ -80,8 +80,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application.
 
-    `settings`: those of the environment and `.env` if None. Servers import `app.main`; tests call
-    this with settings of their own.
+    `settings`: by default they are read from the environment and `.env`. Servers import
+    `app.main`, which uses the default; tests pass settings of their own.
     """
     settings = settings or get_settings()
     # {% if cookiecutter.__redis %}
@@ -105,7 +105,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=stack(settings, limiter),
         # {% else %}        middleware=stack(settings),
         # {% endif %}
-        exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
         telemetry=telemetry.configure(settings),
@@ -116,13 +115,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     redis.set_up(app, client)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
-    app.state.broker = broker.create_broker(settings)
+    app.state.broker = broker.create_broker(settings, client)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = runner.TaskRunner(settings)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
     realtime.set_up(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
-    app.router.default = errors.not_found
+    errors.set_up(app)
     api.include_routers(app, settings)
     # {% if cookiecutter.jwt == "issue" %}
     users.set_up(app, settings, limiter)

@@ -1,4 +1,4 @@
-"""How often somebody may try to log in."""
+"""A limit on login attempts."""
 
 from fastapi import HTTPException
 
@@ -8,10 +8,11 @@ from app.limits.memory_limiter import MemoryLimiter
 
 
 class LoginLimit:
-    """Refuse with a 429 who tries too often: from one address, and for one user name.
+    """Limits login attempts per client address and per user name.
 
-    Good tries count as well: whether one was good is nothing that a refusal may tell.
-    `limiter`: where tries are counted; in memory where there are none, or while they do not answer.
+    Successful attempts count too, so that a rejection does not reveal whether the password was
+    right. `by_name`, `by_address`: the limits. `limiter`: counts the attempts. While its store is
+    unavailable, attempts are counted in the memory of this process.
     """
 
     def __init__(self, *, by_name: Limit, by_address: Limit, limiter: Limiter) -> None:
@@ -21,11 +22,11 @@ class LoginLimit:
         self.limiter = limiter
 
     async def check_address(self, host: str) -> None:
-        """Count a try from an address, or from its network."""
+        """Count an attempt from an address or its IPv6 network. Raises a 429 beyond the limit."""
         await self.check(f"address:{network_of(host)}", self.by_address)
 
     async def check_name(self, username: str) -> None:
-        """Count a try for a user name, whether or not there is such a user."""
+        """Count an attempt for a user name, whether it exists or not. Raises a 429 beyond the limit."""
         await self.check(f"name:{username}", self.by_name)
 
     async def check(self, key: str, limit: Limit) -> None:
@@ -33,4 +34,4 @@ class LoginLimit:
         window = await self.limiter.hit(key, limit) or await self.memory.hit(key, limit)
         if not window.is_open:
             headers = {"Retry-After": str(window.reset)}
-            raise HTTPException(429, "Too many tries", headers=headers)
+            raise HTTPException(429, "Too many attempts", headers=headers)

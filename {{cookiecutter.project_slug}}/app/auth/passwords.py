@@ -1,4 +1,4 @@
-"""Passwords, as hashes that are slow to guess."""
+"""Password hashing with Argon2id."""
 
 import os
 from base64 import b64encode
@@ -13,34 +13,37 @@ from pydantic import AfterValidator, StringConstraints
 
 from app.auth.issue import JWTSettings
 
-# Hashes at a time: each takes a core, and `ARGON2_MEMORY_COST` of memory.
+# Concurrent hashes. Each uses a core, and `ARGON2_MEMORY_COST` KiB of memory.
 SLOTS = min(os.cpu_count() or 1, 4)
 
-# How many may wait for their turn, which takes them some seconds. Others would not wait longer.
+# Requests that may wait to be hashed, which takes a few seconds. Further requests are rejected.
 QUEUE = 100
 
 MAX_BYTES = 512
 
 
 def _normalize(password: str) -> str:
-    # As one types it on another system, where an umlaut may be two characters.
+    # Systems encode the same typed text differently: an umlaut may be one or two code points.
     password = normalize("NFKC", password)
     if len(password.encode()) > MAX_BYTES:
-        raise ValueError(f"has more than {MAX_BYTES} bytes")
+        raise ValueError(f"must have at most {MAX_BYTES} bytes")
     return password
 
 
 Password = Annotated[str, StringConstraints(max_length=128), AfterValidator(_normalize)]
-"""What somebody may try as a password."""
+"""A password in a login attempt. It may be shorter than a new password."""
 
 NewPassword = Annotated[
     str, StringConstraints(min_length=8, max_length=128), AfterValidator(_normalize)
 ]
-"""What somebody may choose as one: length is what counts. Source: NIST SP 800-63B, 3.1.1.2"""
+"""A new password. It has a minimum length but needs no special characters.
+
+Source: NIST SP 800-63B, 3.1.1.2
+"""
 
 
 class Passwords:
-    """Hashes and verifies passwords in threads, a few at a time.
+    """Hashes and verifies passwords in threads, with limited concurrency.
 
     Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
     """
@@ -50,19 +53,21 @@ class Passwords:
         lanes = settings.argon2_parallelism
         self.hasher = PasswordHash([Argon2Hasher(time_cost, memory_cost, lanes)])
         self.limiter = CapacityLimiter(SLOTS)
-        # Of no password: to verify one against it takes as long, and fails.
+        # A dummy hash, so that rejecting an unknown user takes as long as rejecting a wrong
+        # password.
         salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, 32))
         self.dummy = f"$argon2id$v=19$m={memory_cost},t={time_cost},p={lanes}${salt}${digest}"
 
     async def hash(self, password: str) -> str:
-        """Return a hash of a password."""
+        """Return the hash of a password. Raises a 503 if too many requests are waiting."""
         self.check_queue()
         return await to_thread.run_sync(self.hasher.hash, password, limiter=self.limiter)
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
-        """Tell whether `hashed` is of this password, and hash it anew where the costs changed.
+        """Return whether `hashed` is the hash of `password`, and a new hash if the costs changed.
 
-        None is of no password, which takes as long to find out.
+        `hashed`: None for an unknown user, which takes as long and never matches. Raises a 503 if
+        too many requests are waiting.
         """
         self.check_queue()
         return await to_thread.run_sync(

@@ -1,4 +1,4 @@
-"""The parts of the application that serve users, and the dependencies that routes get them by."""
+"""Set-up and dependencies of the routes that register users and issue tokens."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from app.limits.limit import Limit, Limiter
 
 
 def set_up(app: FastAPI, settings: JWTSettings, limiter: Limiter) -> None:
-    """Add what the routes of users and tokens need to `app.state`.
+    """Create the password hasher and the login limit, and document the login in OpenAPI.
 
     `limiter`: counts login attempts.
     """
@@ -31,15 +31,18 @@ async def get_settings(request: Request) -> JWTSettings:
 
 
 async def get_passwords(request: Request) -> Passwords:
-    """Return what hashes passwords."""
+    """Return the password hasher of the application."""
     passwords: Passwords = request.app.state.passwords
     return passwords
 
 
 async def get_login_limit(request: Request) -> LoginLimit:
-    """Return the limit of tries, once this one is counted for the address that it comes from."""
+    """Count an attempt for the client's address, and return the limit.
+
+    Raises a 429 if the address has made too many attempts.
+    """
     limit: LoginLimit = request.app.state.login_limit
-    # A server on a Unix socket has no address: its clients are one.
+    # A server on a Unix socket reports no address: all of its clients count as one.
     await limit.check_address(request.client.host if request.client else "")
     return limit
 
@@ -50,7 +53,7 @@ AddressLimit = Annotated[LoginLimit, Depends(get_login_limit)]
 
 
 def _document(app: FastAPI, token_path: str) -> None:
-    # With the address of the login in OpenAPI, /docs asks for a user name and a password.
+    # If OpenAPI names the path of the login, /docs prompts for a user name and a password.
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -58,7 +61,7 @@ def _document(app: FastAPI, token_path: str) -> None:
         operations = [each for path in schema["paths"].values() for each in path.values()]
         securities = [each for operation in operations for each in operation.get("security", [])]
         scopes = {scope: "" for security in securities for scope in security.get("Bearer", [])}
-        # Relative: there may be a proxy with a path of its own before it.
+        # Relative, because a proxy may add a path prefix.
         flow = {"tokenUrl": token_path.lstrip("/"), "scopes": scopes}
         schemes = schema["components"]["securitySchemes"]
         schemes["Bearer"] = {"type": "oauth2", "flows": {"password": flow}}

@@ -41,7 +41,7 @@ def is_open(check: Awaitable[None]) -> bool:
     return True
 
 
-def test_a_name_has_so_many_tries(limit: LoginLimit, clock: Clock) -> None:
+def test_attempts_for_one_name_are_limited(limit: LoginLimit, clock: Clock) -> None:
     assert [is_open(limit.check_name("ada")) for _ in range(3)] == [True, True, False]
     assert is_open(limit.check_name("bob"))
     clock.now += 59
@@ -60,22 +60,22 @@ def test_a_name_has_so_many_tries(limit: LoginLimit, clock: Clock) -> None:
     ],
     ids=["IPv4", "none", "IPv6", "mapped"],
 )
-def test_an_address_has_so_many_tries(hosts: list[str], limit: LoginLimit) -> None:
-    tries = [is_open(limit.check_address(host)) for host in hosts]
-    assert tries == [True, True, True, False]
+def test_attempts_from_one_address_are_limited(hosts: list[str], limit: LoginLimit) -> None:
+    attempts = [is_open(limit.check_address(host)) for host in hosts]
+    assert attempts == [True, True, True, False]
     assert is_open(limit.check_address("2001:db8:0:1::1"))
     assert is_open(limit.check_address("192.0.2.2"))
 
 
-def test_a_name_is_no_address(limit: LoginLimit) -> None:
+def test_names_and_addresses_are_counted_separately(limit: LoginLimit) -> None:
     assert [is_open(limit.check_address("ada")) for _ in range(4)][-1] is False
     assert is_open(limit.check_name("ada"))
 
 
-def test_while_the_store_does_not_answer_tries_are_counted_in_memory() -> None:
-    class Silent:
+def test_attempts_are_counted_in_memory_while_the_store_is_unavailable() -> None:
+    class UnavailableLimiter:
         async def hit(self, key: str, limit: Limit) -> WindowState | None:
             return None
 
-    limit = LoginLimit(by_name=Limit(2, 60), by_address=Limit(1, 60), limiter=Silent())
+    limit = LoginLimit(by_name=Limit(2, 60), by_address=Limit(1, 60), limiter=UnavailableLimiter())
     assert [is_open(limit.check_name("ada")) for _ in range(3)] == [True, True, False]

@@ -19,6 +19,10 @@ class Lists(BaseSettings):
         ('["a", "b,c"]', ["a", "b,c"]),
         (' ["a"]', ["a"]),
         ("[]", []),
+        ("[::1]", ["[::1]"]),
+        (" [::1], [2001:DB8::1],a", ["[::1]", "[2001:DB8::1]", "a"]),
+        ("a,[::ffff:127.0.0.1]", ["a", "[::ffff:127.0.0.1]"]),
+        ('["[::1]", "a"]', ["[::1]", "a"]),
         ('{"a": 1}', ['{"a": 1}']),
     ],
 )
@@ -31,6 +35,7 @@ def test_a_list_is_json_or_separated_by_commas(
     assert lists.names == expected
     assert [secret.get_secret_value() for secret in lists.secrets] == expected
     assert "a" not in str(lists.secrets)
+    assert "::1" not in str(lists.secrets)
 
 
 @pytest.mark.parametrize(
@@ -47,27 +52,34 @@ def test_a_list_is_json_or_separated_by_commas(
         (CoreSettings, "api_prefix", "/"),
     ],
 )
-def test_a_wrong_value_is_described_by_its_variable_alone(
+def test_the_description_of_an_error_names_the_variable_without_the_value(
     model: type[BaseModel], name: str, value: object
 ) -> None:
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as caught:
         model.model_validate({name: value})
-    (line,) = describe(refusal.value)
+    (line,) = describe(caught.value)
     assert line.startswith(name.upper())
     assert "hunter2" not in line
 
 
-def test_every_problem_has_a_line_that_says_what_to_do() -> None:
-    with pytest.raises(ValidationError) as refusal:
+def test_every_error_is_described_in_one_line() -> None:
+    with pytest.raises(ValidationError) as caught:
         CoreSettings.model_validate({"debug": "?", "log_level": "?", "api_prefix": "v1"})
-    assert list(describe(refusal.value)) == [
+    assert list(describe(caught.value)) == [
         "DEBUG: Input should be a valid boolean, unable to interpret input",
         "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'",
         "API_PREFIX: must start with a slash and not end with one, such as /api/v1",
     ]
 
 
-def test_a_list_of_python_is_taken_as_it_is() -> None:
+def test_a_broken_list_is_described_by_how_to_write_one() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Lists.model_validate({"names": '["a"'})
+    expected = 'NAMES: must be JSON, such as ["a", "b"], or comma-separated: a,b'
+    assert list(describe(caught.value)) == [expected]
+
+
+def test_a_python_list_is_not_split() -> None:
     assert Lists.model_validate({"names": ["a,b"]}).names == ["a,b"]
 
 

@@ -29,12 +29,14 @@ class Incoming(BaseModel):
 class Outgoing(BaseModel):
     """A message that a client receives from a room.
 
+    `sender` identifies the user. `name` is one to show, which another user may have as well.
     An `error` is sent only to the client that caused it. Other types go to everyone in the room.
     """
 
     type: Literal["message", "joined", "left", "error"]
     room: str
     sender: str | None = None
+    name: str | None = None
     text: str | None = None
 
 
@@ -59,9 +61,10 @@ async def chat(
     A room exists while a client is in it. A message in another format gets an `error` in return.
     """
     hub: Hub = websocket.app.state.hub
-    sender = sender_name(websocket)
+    sender, name = sender_of(websocket)
 
-    async def publish(message: Outgoing) -> None:
+    async def publish(type: Literal["message", "joined", "left"], text: str | None = None) -> None:
+        message = Outgoing(type=type, room=room, sender=sender, name=name, text=text)
         await hub.publish(room, encode(message))
 
     async def send_error(text: str) -> None:
@@ -71,11 +74,11 @@ async def chat(
     try:
         async with member(hub, room, websocket):
             with suppress(Unavailable):
-                await publish(Outgoing(type="joined", room=room, sender=sender))
+                await publish("joined")
             async for frame in read(websocket):
                 try:
                     text = parse(frame)
-                    await publish(Outgoing(type="message", room=room, sender=sender, text=text))
+                    await publish("message", text)
                 except ValueError as error:
                     await send_error(str(error))
                 except Unavailable:
@@ -83,15 +86,16 @@ async def chat(
     finally:
         # Shielded, because the server cancels this task when it stops.
         with anyio.move_on_after(NOTICE_TIMEOUT, shield=True), suppress(Unavailable):
-            await publish(Outgoing(type="left", room=room, sender=sender))
+            await publish("left")
 
 
-def sender_name(websocket: WebSocket) -> str:
-    """Return the name of the authenticated user, or a random guest name."""
+def sender_of(websocket: WebSocket) -> tuple[str, str | None]:
+    """Return the id of the user and a name to show, or an id for this socket without a user."""
     user = websocket.scope.get("user")
-    if user is not None and user.is_authenticated:
-        return str(user.display_name)
-    return f"guest-{token_hex(4)}"
+    if user is None or not user.is_authenticated:
+        return f"guest-{token_hex(4)}", None
+    name = user.display_name
+    return str(user.identity), name if name != user.identity else None
 
 
 async def read(websocket: WebSocket) -> AsyncIterator[str | bytes]:

@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from app.api.routes import items
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def create(client: TestClient, name: str = "one", **more: str) -> Any:

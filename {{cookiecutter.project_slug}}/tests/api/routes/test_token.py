@@ -7,7 +7,7 @@ from httpx2 import Response
 
 from app.auth.passwords import Passwords
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 Sql = Callable[..., list[Any]]
 PASSWORD = "correct horse"
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.auth.models import User
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 BAD_NAMES = ["", " ", "a b", "a\n", "a\0", "\u0430da", "ａｄａ", "a" * 65, "a'--", "<a>"]
 Sql = Callable[..., list[Any]]
 

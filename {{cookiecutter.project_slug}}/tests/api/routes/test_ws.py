@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from starlette.authentication import SimpleUser, UnauthenticatedUser
+from starlette.authentication import BaseUser, UnauthenticatedUser
 from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.routes import ws
-from app.api.routes.ws import sender_name
+from app.api.routes.ws import sender_of
 from app.realtime.hub import Unavailable
 
 Session = WebSocketTestSession
@@ -168,13 +168,28 @@ def test_left_is_published_even_if_the_application_is_cancelled(
     assert published[-1] == "left"
 
 
-def test_the_sender_is_the_authenticated_user() -> None:
-    assert sender_name(create_websocket(SimpleUser("alice"))) == "alice"
+class NamedUser(BaseUser):
+    """A user whose name is not what identifies them."""
+
+    is_authenticated = True
+    identity = "1"
+    display_name = "alice"
+
+
+class User(NamedUser):
+    display_name = "1"
+
+
+def test_the_sender_is_the_identity_of_the_user_and_the_name_is_apart() -> None:
+    assert sender_of(create_websocket(NamedUser())) == ("1", "alice")
+    assert sender_of(create_websocket(User())) == ("1", None)
 
 
 @pytest.mark.parametrize("user", [None, UnauthenticatedUser()])
-def test_every_anonymous_sender_has_another_name(user: Any) -> None:
-    names = {sender_name(create_websocket(user)) for _ in range(100)}
+def test_without_a_user_each_socket_has_a_sender_of_its_own(user: Any) -> None:
+    senders = [sender_of(create_websocket(user)) for _ in range(100)]
+    assert {name for _, name in senders} == {None}
+    names = {sender for sender, _ in senders}
     assert len(names) == 100
     assert all(name.startswith("guest-") for name in names)
 
