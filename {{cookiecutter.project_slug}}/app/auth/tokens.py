@@ -9,7 +9,7 @@ import jwt
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from starlette.authentication import BaseUser
 
-from app.core.settings import PLACEHOLDER, CoreSettings, SecretList
+from app.core.settings import PLACEHOLDER, CoreSettings, SecretList, is_weak
 
 REMEDY = 'make one with python -c "import secrets; print(secrets.token_hex(32))"'
 
@@ -107,6 +107,8 @@ def _check_secret(secret: SecretStr) -> None:
     value = secret.get_secret_value().encode()
     if len(value) < 32:
         raise ValueError(f"needs 32 bytes or more; {REMEDY}")
+    if is_weak(secret.get_secret_value()):
+        raise ValueError(f"can be guessed, because it is a placeholder or repeats itself; {REMEDY}")
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(value)
     except jwt.InvalidKeyError:
