@@ -4,7 +4,7 @@
 # dependencies = [
 #     "aiosqlite", "alembic", "cookiecutter>=2.7", "fastapi>=0.165", "httptools", "argon2-cffi",
 #     "pydantic-settings", "pyjwt[crypto]>=2.15", "python-multipart", "redis>=8.1",
-#     "sqlalchemy[asyncio]>=2.1", "taskiq", "taskiq-redis", "uvicorn>=0.54",
+#     "sqlalchemy[asyncio]>=2.1", "taskiq", "uvicorn>=0.54",
 #     "uvloop; sys_platform != 'win32'", "websockets",
 # ]
 # ///

@@ -32,7 +32,6 @@ DISTRIBUTIONS = {
     "sqlalchemy.ext.asyncio": "sqlalchemy[asyncio]",
     "starlette": "fastapi",
     "taskiq": "taskiq",
-    "taskiq_redis": "taskiq-redis",
 }
 # What has to be there for a service that refers to something, and for its server.
 AT_RUN_TIME = {

@@ -100,16 +100,16 @@ def problems(answers: Answers) -> list[str]:
 def render(answers: Answers) -> Texts:
     """Return the project that is generated after these answers, but for `.env` and the answers."""
     complete = with_derived(answers)
-    return {template.path: template.render(complete) for template in unpruned(answers)}
+    return {template.path: template.render(complete) for template in unpruned(complete)}
 
 
-def unpruned(answers: Answers) -> list[Template]:
-    """Return the files that are in a project after these answers."""
+def unpruned(complete: dict[str, Any]) -> list[Template]:
+    """Return the files of a project with these answers, which include the derived ones."""
     pruned = {
         path
-        for picked, paths in hook("post_gen_project").manifest(answers)
+        for is_chosen, paths in hook("post_gen_project").manifest(complete)
         for path in paths
-        if not picked
+        if not is_chosen
     }
     return [template for template in templates() if template.path not in pruned]
 
@@ -117,7 +117,7 @@ def unpruned(answers: Answers) -> list[Template]:
 def difference(answers: Answers, project: Path) -> set[str]:
     """Return the files in which a project on disk is not the one in memory, but for `.env`."""
     complete = with_derived(answers)
-    texts = {template.path: template.render_whole(complete) for template in unpruned(answers)}
+    texts = {template.path: template.render_whole(complete) for template in unpruned(complete)}
     written = {path: (project / path).read_bytes() for path in files_below(project) - {".env"}}
     return {
         path

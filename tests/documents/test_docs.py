@@ -17,7 +17,9 @@ from tests.support.picks import ALWAYS, DEFAULTS, OWNED, QUESTIONS, picked
 from tests.support.redis_server import redis_server
 from tests.support.template import ROOT, TREE
 
-PATHS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PATHS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+# The reader of README.md is in a clone.
+CLONE = "git clone -q https://github.com/OWNER/REPO && cd REPO"
 DOCUMENTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PATHS}
 BLOCKS = {name: blocks(text) for name, text in DOCUMENTS.items()}
 NOT_RUN = [(name, block) for name in BLOCKS for block in BLOCKS[name] if block.marker == "not run"]
@@ -41,6 +43,8 @@ def newcomer(tmp_path: Path, template: Path) -> Iterator[Newcomer]:
 @pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("name", [name for name in BLOCKS if BLOCKS[name]])
 def test_the_commands_work(name: str, newcomer: Newcomer) -> None:
+    if name == "README.md":
+        newcomer.run(CLONE)
     if "localhost:6379" not in DOCUMENTS[name]:
         follow(newcomer, BLOCKS[name])
         return

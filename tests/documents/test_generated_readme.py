@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.combinations.rendering import Template
 from tests.conftest import Bake, Projects
 from tests.documents.test_readme import commands
 from tests.generation.test_generated_text import HOSTILE
 from tests.support.picks import COMBINATIONS, DEFAULTS, EVERYTHING, FOR_COMPOSE, NOTHING, Answers
 from tests.support.service import environment, serving
-from tests.support.template import ROOT, files_below
+from tests.support.template import files_below, with_derived
 
 SETTING = re.compile(r"^\| ((?:`[A-Z0-9_]+`(?:, )?)+) \|", re.MULTILINE)
 DEFAULT = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]+)` )?\|", re.MULTILINE)
@@ -60,12 +61,12 @@ def test_it_says_how_to_make_the_project_again(
 ) -> None:
     project = bake(**answers)
     shown = [block.code for block in commands(project / "README.md")]
-    (command,) = [code for code in shown if "cookiecutter" in code]
+    (command,) = [code for code in shown if code.startswith("uvx cookiecutter")]
     given = {line.strip().partition("=")[0] for line in command.splitlines()[1:]}
     assert given == {name for name, answer in answers.items() if answer != DEFAULTS[name]}
-    start = f"'{sys.executable}' -m cookiecutter '{ROOT}' -o '{tmp_path / 'out'}'"
+    start = f"'{sys.executable}' -m cookiecutter -o '{tmp_path / 'out'}'"
     subprocess.run(
-        ["bash", "-c", command.replace("uvx cookiecutter gh:OWNER/REPO", start)],
+        ["bash", "-c", command.replace("uvx cookiecutter", start, 1)],
         env=environment(HOME=str(tmp_path)),
         check=True,
     )
@@ -75,6 +76,34 @@ def test_it_says_how_to_make_the_project_again(
     common = sorted(files_below(project) - {".env"})
     _, different, failed = filecmp.cmpfiles(project, again, common, shallow=False)
     assert (different, failed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("gh:OWNER/REPO", "https://github.com/OWNER/REPO"),
+        ("gl:OWNER/REPO", "https://gitlab.com/OWNER/REPO"),
+        ("https://github.com/OWNER/REPO.git", "https://github.com/OWNER/REPO.git"),
+        ("https://ada:s3cret@git.example.com/a/b", "https://git.example.com/a/b"),
+        ("https://s3cret@example.com:8443/a/b", "https://example.com:8443/a/b"),
+        ("https://git:s3cret@example.com/a/b", "https://example.com/a/b"),
+        ("https://example.com/a.zip?token=s3cret", "https://example.com/a.zip"),
+        ("git+https://ada:s3cret@example.com/a", "git+https://example.com/a"),
+        ("ssh://git@example.com/a/b", "ssh://git@example.com/a/b"),
+        ("git@github.com:OWNER/REPO.git", "git@github.com:OWNER/REPO.git"),
+        ("/srv/templates/it's", "'/srv/templates/it'\\''s'"),
+        (".", "TEMPLATE"),
+        ("../REPO", "TEMPLATE"),
+    ],
+)
+def test_it_names_the_template_that_it_came_from(template: str, shown: str) -> None:
+    answers = with_derived(DEFAULTS) | {"_template": template}
+    readme = Template("README.md").render_whole(answers)
+    for command in ("uvx cookiecutter", "uvx cruft link"):
+        (line,) = re.findall(rf"^{command} (.*) --no-input", readme, re.MULTILINE)
+        assert line == shown
+    assert "s3cret" not in readme
+    assert ("TEMPLATE" in readme) == ("its path was given as" in readme)
 
 
 # Prints a line for each setting: its variable and its default, as `.env` has it.

@@ -15,8 +15,8 @@ from tests.support.template import cookiecutter, files_below, typing
 
 # What GitHub fills in itself.
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
-# In the README: what was not picked has to be answered with no.
-REPRODUCTION = re.compile(r"^uvx cookiecutter .*?(?=^```)", re.DOTALL | re.MULTILINE)
+# In the README: the answers to all questions, also to those about options that are off.
+REPRODUCTION = re.compile(r"^uvx c(ookiecutter|ruft link) .*?(?=^```)", re.DOTALL | re.MULTILINE)
 JINJA = re.compile(r"\{\{|\{%|%\}|cookiecutter\.\w")
 
 HOSTILE: Answers = {

@@ -32,6 +32,7 @@ WIRING = frozenset(
     app/db/__init__.py
     app/factory.py
     app/stack.py
+    app/tasks/__init__.py
     compose.yaml
     migrations/env.py
     migrations/versions/0001_initial.py

@@ -143,9 +143,15 @@ def generate(shell: Shell, directory: Path, answers: Answers) -> Path:
 
 
 def contents(project: Path) -> dict[str, bytes]:
-    """Return what is in the files of a project, but in those that stand apart."""
+    """Return what is in the files of a project, but in those that stand apart.
+
+    The README names the template that the project came from: here a path or an address of it.
+    """
     paths = {path for path in files_below(project) if not path.startswith((".git/", ".venv/"))}
-    return {path: (project / path).read_bytes() for path in paths - APART}
+    found = {path: (project / path).read_bytes() for path in paths - APART}
+    return {
+        path: text.replace(str(ROOT).encode(), ADDRESS.encode()) for path, text in found.items()
+    }
 
 
 def answers_of(project: Path) -> Answers:
@@ -222,7 +228,7 @@ def test_what_the_template_refuses_changes_nothing(shell: Shell, tmp_path: Path)
     before = contents(project) | {".cruft.json": (project / ".cruft.json").read_bytes()}
     said = shell(about(ADD, {"jwt": "issue"}), project, status=1)
     assert "\njwt: " in said
-    assert "pick a database" in said
+    assert "'issue' needs a database" in said
     assert contents(project) | {".cruft.json": (project / ".cruft.json").read_bytes()} == before
     assert shell("git status --short", project) == ""
 
@@ -307,6 +313,37 @@ def test_a_project_that_cookiecutter_made_is_linked(
     assert contents(project) == contents(fresh)
     (project / "README.md").write_text("Mine.\n", encoding="utf-8")
     assert "-Mine." in shell(documented(section, "uvx cruft diff"), project, status=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("directory", ["template", "a template"])
+def test_the_commands_of_a_generated_readme_change_the_project(
+    bake: Bake, shell: Shell, template: Path, tmp_path: Path, directory: str
+) -> None:
+    answers: Answers = {"project_name": "O'Brien's", "project_slug": "own", "use_gzip": False}
+    source = tmp_path / directory
+    source.symlink_to(template)
+    words = " ".join(shlex.quote(f"{question}={answer}") for question, answer in answers.items())
+    shell(f"uvx cookiecutter '{source}' --no-input {words}", tmp_path)
+    project = tmp_path / "own"
+    shell(f"git init -q && {COMMIT}", project)
+
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    again, link, update = re.findall(r"^```sh\n(uvx .*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    shell(again, tmp_path / "home")
+    assert contents(tmp_path / "home" / "own") == contents(project)
+    shell(link, project)
+    assert answers_of(project) == answers_of(project) | answers
+    shell(update, project)
+    assert shell("git diff --staged --name-only", project).split() == [
+        ".github/dependabot.yml",
+        ".github/workflows/ci.yml",
+        "README.md",
+    ]
+    found, expected = contents(project), contents(bake(**answers | {"ci": "none"}))
+    for name in (f"'{source}'", str(source)):
+        found["README.md"] = found["README.md"].replace(name.encode(), ADDRESS.encode())
+    assert found == expected
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ LIMIT = 60
 PROBE = """
 import asyncio, gc, os
 from app.middleware.websocket import WebSocketMiddleware
-from app.realtime.inbox import Inbox
+from app.realtime.outgoing_queue import OutgoingQueue
 
 @app.get("/probe")
 async def probe() -> dict[str, int]:
@@ -45,7 +45,7 @@ async def probe() -> dict[str, int]:
         "tasks": len(asyncio.all_tasks()),
         "rooms": len(app.state.hub.rooms),
         "members": sum(len(room) for room in app.state.hub.rooms.values()),
-        "inboxes": sum(isinstance(thing, Inbox) for thing in gc.get_objects()),
+        "queues": sum(isinstance(thing, OutgoingQueue) for thing in gc.get_objects()),
         "connections": layer.connections,
         "clients": len(layer.clients),
         "kilobytes": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
@@ -304,7 +304,7 @@ def test_nothing_is_left_of_those_who_left(project: Path) -> None:
             some = numbers[start : start + 50]
             await asyncio.gather(*(come_and_go(service, number) for number in some))
         await eventually(lambda: ask(service)["connections"] == 0)
-        await eventually(lambda: ask(service)["inboxes"] == 0)
+        await eventually(lambda: ask(service)["queues"] == 0)
         return ask(service)
 
     async def measure(service: Service) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
@@ -315,7 +315,7 @@ def test_nothing_is_left_of_those_who_left(project: Path) -> None:
     with serving(project, **UNLIMITED) as service:
         fresh, warm, after = asyncio.run(measure(service))
     for probe in (warm, after):
-        for thing in ("rooms", "members", "inboxes", "connections", "clients"):
+        for thing in ("rooms", "members", "queues", "connections", "clients"):
             assert probe[thing] == 0
         assert probe["tasks"] == fresh["tasks"]
     assert after["kilobytes"] - warm["kilobytes"] < 2_000

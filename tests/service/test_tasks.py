@@ -100,13 +100,13 @@ def service(project: Path, redis: RedisServer) -> Iterator[Service]:
 
 
 @contextmanager
-def worker(project: Path, redis: RedisServer, name: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(project: Path, url: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker, and end it and its children."""
     with (project / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [project / ".venv/bin/python", "-m", "app.worker", "--workers", "1"],
             cwd=project,
-            env=environment(REDIS_URL=redis.url, DEBUG="false", TASK_RETRY_DELAY="0.1"),
+            env=environment(REDIS_URL=url, DEBUG="false", TASK_RETRY_DELAY="0.1"),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -182,8 +182,8 @@ def test_no_task_is_lost_when_a_worker_is_killed(
 
     with (
         ThreadPoolExecutor(4) as pool,
-        worker(project, redis, "one") as one,
-        worker(project, redis, "other"),
+        worker(project, redis.url, "one") as one,
+        worker(project, redis.url, "other"),
     ):
         wait_for(lambda: runs(redis, "all") >= TASKS // 2)
         kill(one)
@@ -201,7 +201,7 @@ def test_no_task_is_lost_when_a_worker_is_killed(
 def test_a_task_that_always_fails_is_seen_to_have_failed(
     project: Path, redis: RedisServer, service: Service
 ) -> None:
-    with worker(project, redis, "one"):
+    with worker(project, redis.url, "one"):
         poison, good = create(service, "poison"), create(service, "good")
         wait_for(lambda: status(service, good)["status"] == "done")
         wait_for(lambda: status(service, poison)["status"] == "failed")
@@ -217,7 +217,7 @@ def test_a_task_that_always_fails_is_seen_to_have_failed(
 def test_a_task_that_ends_its_worker_does_not_do_so_for_ever(
     project: Path, redis: RedisServer, service: Service
 ) -> None:
-    with worker(project, redis, "one"):
+    with worker(project, redis.url, "one"):
         deadly = create(service, "deadly")
         wait_for(lambda: status(service, deadly)["status"] == "failed", 90)
         good = create(service, "good")
@@ -243,7 +243,7 @@ def test_a_commit_that_fails_enqueues_nothing(project: Path, redis: RedisServer)
 def test_a_worker_that_is_stopped_ends_what_it_began(
     project: Path, redis: RedisServer, service: Service
 ) -> None:
-    with worker(project, redis, "one") as one:
+    with worker(project, redis.url, "one") as one:
         wait_for(lambda: "Listening started" in (project / "one.log").read_text())
         ids = [create(service, f"stop-{number}") for number in range(20)]
         wait_for(lambda: status(service, ids[0])["status"] != "pending")
@@ -251,5 +251,5 @@ def test_a_worker_that_is_stopped_ends_what_it_began(
         assert one.wait(15) == 0
     statuses = {status(service, task_id)["status"] for task_id in ids}
     assert statuses <= {"done", "pending"}
-    with worker(project, redis, "two"):
+    with worker(project, redis.url, "two"):
         wait_for(lambda: all(status(service, task_id)["status"] == "done" for task_id in ids))

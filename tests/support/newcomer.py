@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import venv
 from contextlib import suppress
@@ -124,6 +125,17 @@ class Newcomer:
         self.variables["UVICORN_PORT"] = self.port
         self.words = {"8000": self.port}
         self.servers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def reject_pip(self) -> None:
+        """Replace Python by one like that of Debian, which rejects `pip install` (PEP 668)."""
+        programs = self.directory / "system"
+        programs.mkdir()
+        (programs / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+        for name in ("pip", "pip3"):
+            program = programs / name
+            program.write_text("#!/bin/sh\necho 'error: externally-managed-environment'; exit 1\n")
+            program.chmod(0o755)
+        self.variables["PATH"] = os.pathsep.join([str(programs), os.defpath])
 
     def follow(self, block: Block) -> None:
         """Do what a block says."""

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import urlsplit
 
 import pytest
@@ -54,12 +56,28 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    @property
+    def file(self) -> Path:
+        return Path(gettempdir()) / f"redis-{self.port}.rdb"
+
+    def reply(self, *words: str) -> bytes:
+        """Send one command, and return its whole reply, which has to be a text."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as client:
+            client.sendall(f"*{len(words)}\r\n".encode())
+            client.sendall("".join(f"${len(word)}\r\n{word}\r\n" for word in words).encode())
+            lines = client.makefile("rb")
+            return lines.read(int(lines.readline()[1:]))
+
+    def start(self, *options: str) -> None:
+        """Start it, and wait until it answers. `options`: of the program, such as `--timeout 4`."""
         program = shutil.which("redis-server")
         if program is None:
             unavailable("redis-server is not installed")
+        # A replica writes a file when it starts to follow its primary.
+        place = ["--dir", gettempdir(), "--dbfilename", self.file.name]
+        memory = ["--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen(
-            [str(program), "--port", str(self.port), "--save", "", "--appendonly", "no"],
+            [str(program), "--port", str(self.port), *place, *memory, *options],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + DEADLINE
@@ -80,6 +98,7 @@ class RedisServer:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.file.unlink(missing_ok=True)
 
 
 @contextmanager

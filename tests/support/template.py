@@ -56,8 +56,8 @@ def derived_templates() -> dict[str, Template]:
 
 
 def with_derived(answers: dict[str, Any]) -> dict[str, Any]:
-    """Return the answers together with those that are computed from them."""
-    complete = dict(answers)
+    """Return the answers together with those that Cookiecutter adds, and the computed ones."""
+    complete = {"_template": str(ROOT)} | answers
     for name, template in derived_templates().items():
         complete[name] = template.render(cookiecutter=complete)
     return complete

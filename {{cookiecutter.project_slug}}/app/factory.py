@@ -105,7 +105,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=stack(settings, limiter),
         # {% else %}        middleware=stack(settings),
         # {% endif %}
-        exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
         telemetry=telemetry.configure(settings),
@@ -116,13 +115,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     redis.set_up(app, client)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
-    app.state.broker = broker.create_broker(settings)
+    app.state.broker = broker.create_broker(settings, client)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = runner.TaskRunner(settings)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
     realtime.set_up(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
-    app.router.default = errors.not_found
+    errors.set_up(app)
     api.include_routers(app, settings)
     # {% if cookiecutter.jwt == "issue" %}
     login.set_up(app, settings, limiter)

@@ -180,6 +180,7 @@ def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
 def exposed() -> list[str]:
     """The headers that a script in a browser may read."""
     return [
+        "Location",
         "Retry-After",
         "WWW-Authenticate",
         # {% if cookiecutter.use_rate_limit %}

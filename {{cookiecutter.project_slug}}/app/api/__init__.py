@@ -25,7 +25,7 @@ from app.api.routes import (
     # {% endif %}
 )
 
-# {%- if cookiecutter.jwt != "none" and (cookiecutter.database != "none" or cookiecutter.use_websocket) +%}
+# {%- if cookiecutter.jwt != "none" and (cookiecutter.database != "none" or cookiecutter.use_websocket or cookiecutter.background_tasks != "none") +%}
 from app.auth.dependencies import requires_user
 
 # {%- endif +%}
@@ -48,8 +48,10 @@ def include_routers(app: FastAPI, settings: CoreSettings) -> None:
     app.include_router(users.router, prefix=settings.api_prefix)
     app.include_router(token.router, prefix=settings.api_prefix)
     # {% endif %}
-    # {% if cookiecutter.background_tasks == "taskiq" %}
-    app.include_router(tasks.router, prefix=settings.api_prefix)
+    # {% if cookiecutter.background_tasks == "taskiq" and cookiecutter.jwt != "none" %}
+    app.include_router(tasks.router, prefix=settings.api_prefix, dependencies=[requires_user])
+    # {% elif cookiecutter.background_tasks == "taskiq" %}    app.include_router(tasks.router, prefix=settings.api_prefix)
+    # {% elif cookiecutter.background_tasks == "fastapi" and cookiecutter.jwt != "none" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix, dependencies=[requires_user])
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix)
     # {% endif %}
     # {% if cookiecutter.use_websocket and cookiecutter.jwt != "none" %}

@@ -1,6 +1,7 @@
 """The core settings, and the types of which other modules build their settings."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -9,6 +10,9 @@ from pydantic_settings import NoDecode
 
 # Stands for a secret in `.env.example`. Rejected unless DEBUG is on.
 PLACEHOLDER = "change-me"
+
+# An IPv6 address starts with a bracket in a Host header, as a list does in JSON.
+_starts_with_ipv6 = re.compile(r"\s*\[[0-9a-f:.]*:[0-9a-f:.]*\]", re.IGNORECASE).match
 
 
 def is_weak(secret: str) -> bool:
@@ -23,8 +27,11 @@ def is_weak(secret: str) -> bool:
 def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
+    if value.lstrip().startswith("[") and not _starts_with_ipv6(value):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError('must be JSON, such as ["a", "b"], or comma-separated: a,b') from None
     return [item for part in value.split(",") if (item := part.strip())]
 
 

@@ -7,6 +7,7 @@ from time import monotonic
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.core.redis import explain
 from app.limits.limit import Limit, Limiter, WindowState
 from app.limits.memory_limiter import MemoryLimiter
 
@@ -94,7 +95,7 @@ class RedisLimiter:
     def report_down(self, error: Exception) -> None:
         # One line per outage, not per request.
         if not self.is_down:
-            logger.error("Redis is unavailable, requests are not counted: %r", error)
+            logger.error("Redis is unavailable, requests are not counted: %s", explain(error))
         self.is_down = True
         self.retry_at = monotonic() + PAUSE
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import anyio
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,8 +47,10 @@ class AfterCommitMiddleware:
                     with anyio.fail_after(TIMEOUT):
                         for callback in callbacks:
                             await callback()
-                except Exception:
-                    logger.exception("a callback failed after the request was committed")
+                except Exception as error:
+                    # An HTTPException was logged by what raised it.
+                    if not isinstance(error, HTTPException):
+                        logger.exception("a callback failed after the request was committed")
                     is_replaced = True
                     headers = {"Retry-After": "1"}
                     response = error_response(503, "Try again later", headers=headers)

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Collection, Iterator
+from ipaddress import AddressValueError, IPv6Address
 
 from pydantic import Field, ValidationInfo, field_validator
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.errors import error_response
+from app.core.errors import close_headers, error_response, expects_continue
 from app.core.paths import LIVENESS, route_path
 from app.core.settings import CoreSettings, StringList
 
@@ -21,7 +22,7 @@ class TrustedHostSettings(CoreSettings):
     """The hosts of this service.
 
     `ALLOWED_HOSTS` (none): the host names of this service, without a port; `*.example.com` matches
-    subdomains, `*` matches any host. Required unless `DEBUG` is on, which turns the check off.
+    subdomains, `*` matches any host, and IPv6 addresses have brackets: `[::1]`. Required unless `DEBUG` is on, which turns the check off.
     """
 
     allowed_hosts: StringList = Field(default=[], validate_default=True)
@@ -33,9 +34,10 @@ class TrustedHostSettings(CoreSettings):
             raise ValueError("is required; list the hosts of this service, such as api.example.com")
         if not all(_is_pattern(host) for host in hosts):
             raise ValueError(
-                "must be host names without scheme, port or path, such as a.example.com"
+                "must be host names without scheme, port or path, such as a.example.com, "
+                "or addresses, such as 127.0.0.1 or [::1]"
             )
-        return hosts
+        return [_compress_address(host) for host in hosts]
 
     def risks(self) -> Iterator[str]:
         if "*" in self.allowed_hosts:
@@ -71,7 +73,9 @@ class TrustedHostMiddleware:
         ):
             await self.app(scope, receive, send)
         else:
-            await error_response(400, "Invalid host header")(scope, receive, send)
+            headers = close_headers(scope) if expects_continue(scope) else None
+            response = error_response(400, "Invalid host header", headers=headers)
+            await response(scope, receive, send)
 
     def is_trusted(self, scope: Scope) -> bool:
         values = [value for name, value in scope["headers"] if name == b"host"]
@@ -87,3 +91,13 @@ def layer(settings: TrustedHostSettings) -> Middleware | None:
     return Middleware(
         TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, exempt_paths=[LIVENESS]
     )
+
+
+def _compress_address(host: str) -> str:
+    # Clients send an IPv6 address in its short form (RFC 5952): [::1], not [0:0:0:0:0:0:0:1].
+    if not host.startswith("["):
+        return host
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except AddressValueError:
+        raise ValueError("must have IPv6 addresses in brackets, such as [::1]") from None

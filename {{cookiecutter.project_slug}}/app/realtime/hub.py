@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from app.realtime.inbox import Inbox, Send
+from app.realtime.outgoing_queue import OutgoingQueue, Send
 
 
 class Unavailable(Exception):
@@ -25,11 +25,11 @@ class Hub(Protocol):
 
     def join(
         self, room: str, send: Send, on_overflow: Callable[[], object]
-    ) -> AbstractContextManager[Inbox]:
+    ) -> AbstractContextManager[OutgoingQueue]:
         """Add a member to the room while the block runs.
 
         `send`: sends a message to the member. `on_overflow`: called when too many messages wait
-        for the member. Returns the inbox of the member.
+        for the member. Returns the queue of the member.
         """
 
     async def publish(self, room: str, text: str) -> None:

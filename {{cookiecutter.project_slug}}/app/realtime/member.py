@@ -19,18 +19,18 @@ TRY_AGAIN_LATER = 1013
 async def member(hub: Hub, room: str, websocket: WebSocket) -> AsyncIterator[None]:
     """Send the messages of the room to the WebSocket while the block runs.
 
-    The block is cancelled if the client disconnects, or if it reads so slowly that its inbox
+    The block is cancelled if the client disconnects, or if it reads so slowly that its queue
     overflows. In the second case the connection is closed with 1013.
     """
     error: Exception | None = None
 
     async def send_all() -> None:
         with suppress(WebSocketDisconnect):
-            await inbox.send_rest()
+            await queue.send_waiting()
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
-        with hub.join(room, websocket.send_text, tasks.cancel_scope.cancel) as inbox:
+        with hub.join(room, websocket.send_text, tasks.cancel_scope.cancel) as queue:
             tasks.start_soon(send_all)
             try:
                 yield
@@ -42,6 +42,6 @@ async def member(hub: Hub, room: str, websocket: WebSocket) -> AsyncIterator[Non
             tasks.cancel_scope.cancel()
     if error:
         raise error
-    if inbox.overflowed and websocket.application_state is WebSocketState.CONNECTED:
+    if queue.overflowed and websocket.application_state is WebSocketState.CONNECTED:
         with suppress(WebSocketDisconnect), anyio.move_on_after(CLOSE_TIMEOUT):
             await websocket.close(TRY_AGAIN_LATER, "Too slow")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from app.realtime.inbox import Inbox, Send
+from app.realtime.outgoing_queue import OutgoingQueue, Send
 
 # The maximum number of messages that are delivered to a room together. Sending all messages of a
 # burst to one member after the other is faster than sending each message to all members.
@@ -20,7 +20,7 @@ class MemoryHub:
     def __init__(self, *, queue_size: int) -> None:
         self.queue_size = queue_size
         # Dictionaries instead of sets: in the order of joining, members are closer in memory.
-        self.rooms: dict[str, dict[Inbox, None]] = {}
+        self.rooms: dict[str, dict[OutgoingQueue, None]] = {}
         self._pending: dict[str, list[str]] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
 
@@ -34,15 +34,17 @@ class MemoryHub:
         """Do nothing: messages can always be sent."""
 
     @contextmanager
-    def join(self, room: str, send: Send, on_overflow: Callable[[], object]) -> Iterator[Inbox]:
-        """Add a member to the room while the block runs. Returns its inbox."""
-        inbox = Inbox(self.queue_size, send, on_overflow)
+    def join(
+        self, room: str, send: Send, on_overflow: Callable[[], object]
+    ) -> Iterator[OutgoingQueue]:
+        """Add a member to the room while the block runs. Returns its queue."""
+        queue = OutgoingQueue(self.queue_size, send, on_overflow)
         members = self.rooms.setdefault(room, {})
-        members[inbox] = None
+        members[queue] = None
         try:
-            yield inbox
+            yield queue
         finally:
-            del members[inbox]
+            del members[queue]
             if not members:
                 del self.rooms[room]
 
@@ -51,7 +53,7 @@ class MemoryHub:
         await self.deliver(room, text)
 
     async def deliver(self, room: str, text: str) -> None:
-        """Schedule a message for every inbox of the room."""
+        """Schedule a message for every queue of the room."""
         if room not in self.rooms:
             return
         pending = self._pending.setdefault(room, [])
@@ -65,6 +67,6 @@ class MemoryHub:
 
     async def _deliver_pending(self, room: str) -> None:
         texts = self._pending.pop(room)
-        for inbox in self.rooms.get(room, ()):
+        for queue in self.rooms.get(room, ()):
             for text in texts:
-                inbox.put(text)
+                queue.put(text)

@@ -2,14 +2,25 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, WebSocket, WebSocketException
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    HTTPException,
+    Request,
+    WebSocket,
+    WebSocketException,
+)
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from pydantic import BaseModel, Field
+from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from app.core import errors
 from tests.support import call_app, reject_websocket
 
 MakeClient = Callable[..., TestClient]
@@ -150,6 +161,62 @@ def test_an_answer_that_has_begun_is_not_followed_by_another(
     with pytest.raises(RuntimeError):
         call_app(app, path="/stream", sent=sent)
     assert [message["status"] for message in sent if "status" in message] == [200]
+
+
+def test_a_router_that_is_included_later_has_the_same_errors(
+    app: FastAPI, client: TestClient
+) -> None:
+    router = APIRouter(prefix="/later")
+
+    @router.get("/{number}")
+    async def read(number: int) -> None:
+        raise HTTPException(409, "Taken")
+
+    assert client.get("/later/1").status_code == 404
+    app.include_router(router)
+    assert client.get("/later/1").json() == envelope(409, "Taken", "conflict")
+    assert client.get("/later/x").json()["error"]["code"] == 422
+
+
+@pytest.mark.parametrize(("debug", "message"), [(False, "Internal"), (True, "ValueError: secret")])
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_a_mounted_application_has_the_same_errors_after_set_up(
+    kind: type[Starlette], debug: bool, message: str, make_app: Callable[..., FastAPI],
+    make_client: MakeClient,
+) -> None:  # fmt: skip
+    async def fail(request: Request) -> None:
+        raise ValueError("secret")
+
+    async def conflict(request: Request) -> None:
+        raise HTTPException(409, "Taken")
+
+    mounted = kind(routes=[Route("/fails", fail), Route("/conflict", conflict)])
+    errors.set_up(mounted)
+    app = make_app(debug=debug)
+    app.mount("/mounted", mounted)
+    client = make_client(app)
+    assert client.get("/mounted/conflict").json() == envelope(409, "Taken", "conflict")
+    for url in ("/nowhere", "/mounted/nowhere"):
+        assert client.get(url).json() == envelope(404, "Not Found", "not_found")
+        assert reject_websocket(client, url).json() == envelope(404, "Not Found", "not_found")
+    response = client.get("/mounted/fails")
+    assert (response.status_code, response.headers["connection"]) == (500, "close")
+    assert response.json()["error"]["message"].startswith(message)
+    with pytest.raises(ValueError, match="secret"):
+        call_app(app, path="/mounted/fails")
+
+
+def test_a_mounted_application_says_what_is_not_valid(app: FastAPI, client: TestClient) -> None:
+    mounted = FastAPI()
+    errors.set_up(mounted)
+
+    @mounted.get("/{number}")
+    async def read(number: int) -> None: ...
+
+    app.mount("/mounted", mounted)
+    error = client.get("/mounted/hunter2").json()["error"]
+    assert (error["code"], error["details"][0]["loc"]) == (422, ["path", "number"])
+    assert "hunter2" not in str(error)
 
 
 async def accept(websocket: WebSocket) -> None:

@@ -21,6 +21,10 @@ class Lists(BaseSettings):
         ('["a", "b,c"]', ["a", "b,c"]),
         (' ["a"]', ["a"]),
         ("[]", []),
+        ("[::1]", ["[::1]"]),
+        (" [::1], [2001:DB8::1],a", ["[::1]", "[2001:DB8::1]", "a"]),
+        ("a,[::ffff:127.0.0.1]", ["a", "[::ffff:127.0.0.1]"]),
+        ('["[::1]", "a"]', ["[::1]", "a"]),
         ('{"a": 1}', ['{"a": 1}']),
     ],
 )
@@ -33,6 +37,7 @@ def test_a_list_is_json_or_separated_by_commas(
     assert lists.names == expected
     assert [secret.get_secret_value() for secret in lists.secrets] == expected
     assert "a" not in str(lists.secrets)
+    assert "::1" not in str(lists.secrets)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,13 @@ def test_a_random_secret_is_not_weak() -> None:
         for make in (token_hex, token_urlsafe):
             assert not any(is_weak(make(size)) for size in (8, 16, 32, 64))
     assert not any(is_weak(secret) for secret in ("test-key", "0123456789abcdef" * 2, "key-1"))
+
+
+def test_a_broken_list_is_described_by_how_to_write_one() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Lists.model_validate({"names": '["a"'})
+    expected = 'NAMES: must be JSON, such as ["a", "b"], or comma-separated: a,b'
+    assert list(describe(caught.value)) == [expected]
 
 
 def test_a_python_list_is_not_split() -> None:

@@ -165,10 +165,10 @@ def test_openapi_declares_the_key_for_paths_that_require_it(
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"API_KEYS": "one,two"}, ["one", "two"]),
-        ({"API_KEYS": '["one", "two,three"]'}, ["one", "two,three"]),
-        ({"API_KEYS": "", "API_KEY": "one"}, ["one"]),
-        ({"API_KEYS": "one", "API_KEY": "two"}, ["one"]),
+        ({"API_KEYS": "first,second"}, ["first", "second"]),
+        ({"API_KEYS": '["first", "second,third"]'}, ["first", "second,third"]),
+        ({"API_KEYS": "", "API_KEY": "first"}, ["first"]),
+        ({"API_KEYS": "first", "API_KEY": "second"}, ["first"]),
         ({"API_KEYS": "change-me", "DEBUG": "true"}, ["change-me"]),
         ({"API_KEYS": "", "API_KEY_ENABLED": "false"}, []),
     ],

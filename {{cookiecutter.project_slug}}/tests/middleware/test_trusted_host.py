@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse
 
 from app.config import Settings
 from app.core.settings import describe
+from app.factory import create_app
 from app.middleware.trusted_host import TrustedHostMiddleware, TrustedHostSettings
 from tests.support import call_app, reject_websocket
 
@@ -27,7 +28,7 @@ OTHERS = r"""
     evil.net#a.example.org evil.net\a.example.org example.com: example.com:port example.com:80:80
     example.com,evil.net example.com%0a %20example.com ex%c3%a4mple.com %ff.example.org %00
 """
-INVALID_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1"
+INVALID_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1 [::1]:8000"
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,14 @@ def test_other_hosts_are_rejected_and_not_redirected(client: TestClient) -> None
     assert client.get("/healthz", headers=host).status_code == 200
 
 
+@pytest.mark.parametrize(("expect", "connection"), [(b"100-Continue", b"close"), (b"", None)])
+def test_a_client_that_waits_to_send_its_body_is_told_that_the_connection_closes(
+    expect: bytes, connection: bytes | None
+) -> None:
+    start, _ = call_app(LAYER, headers=[(b"host", b"evil.net"), (b"expect", expect)])
+    assert (start["status"], dict(start["headers"]).get(b"connection")) == (400, connection)
+
+
 @pytest.mark.parametrize("changes", [{"debug": True, "allowed_hosts": []}, {"allowed_hosts": "*"}])
 def test_any_host_is_served_if_debug_is_on_or_all_hosts_are_allowed(
     changes: dict[str, object], make_client: Callable[..., TestClient]
@@ -80,6 +89,7 @@ def test_any_host_is_served_if_debug_is_on_or_all_hosts_are_allowed(
         ("[]", "is required"),
         (",", "is required"),
         *((host, "must be host names without scheme") for host in INVALID_HOSTS.split()),
+        ("[:::1]", "must have IPv6 addresses in brackets"),
     ],
 )
 def test_empty_and_invalid_lists_are_rejected(
@@ -89,6 +99,16 @@ def test_empty_and_invalid_lists_are_rejected(
         make_settings(allowed_hosts=hosts)
     (line,) = describe(caught.value)
     assert line.startswith(f"ALLOWED_HOSTS: {message}")
+
+
+@pytest.mark.parametrize("hosts", ["[::1]", "[::1],localhost", '["[::1]"]', "[0:0:0:0:0:0:0:1]"])
+def test_an_ipv6_address_is_a_host(
+    hosts: str, environ: Callable[..., None], make_client: Callable[..., TestClient]
+) -> None:
+    environ(ALLOWED_HOSTS=hosts)
+    client = make_client(create_app(Settings()))
+    assert client.get("/", headers={"Host": "[::1]:8000"}).status_code == 200
+    assert client.get("/", headers={"Host": "[::2]:8000"}).status_code == 400
 
 
 def test_the_hosts_are_required(environ: Callable[..., None]) -> None:

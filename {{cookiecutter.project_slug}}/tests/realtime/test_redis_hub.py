@@ -141,9 +141,9 @@ async def test_members_in_all_processes_see_the_same_order(server: FakeServer) -
 async def test_waiting_messages_are_published_in_batches(server: FakeServer) -> None:
     redis = FailingRedis(server=server)
     async with running(redis, queue_size=1000) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             await asyncio.gather(*(hub.publish("a", str(number)) for number in range(250)))
-            assert await read(inbox, 250) == [str(number) for number in range(250)]
+            assert await read(queue, 250) == [str(number) for number in range(250)]
 
 
 async def test_channels_are_separate(server: FakeServer) -> None:
@@ -230,14 +230,14 @@ async def test_publish_raises_if_the_message_was_not_sent(
 ) -> None:
     redis = FailingRedis(server=server)
     async with running(redis) as hub, running(FakeAsyncRedis(server=server)) as other:
-        with joined(other, "a") as inbox:
+        with joined(other, "a") as queue:
             await hub.publish("a", "before")
             redis.error = error
             with pytest.raises(Unavailable):
                 await hub.publish("a", "lost")
             redis.error = None
             await hub.publish("a", "after")
-            assert await read(inbox, 2) == ["before", "after"]
+            assert await read(queue, 2) == ["before", "after"]
             assert other.lost == 1
 
 
@@ -251,30 +251,30 @@ async def test_a_cancelled_publish_does_not_affect_others(server: FakeServer) ->
             cancelled.cancel()
             await asyncio.wait([cancelled])
         redis.error = None
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             await hub.publish("a", "next")
-            assert (await read(inbox, 1)) in (["cancelled"], ["next"])
+            assert (await read(queue, 1)) in (["cancelled"], ["next"])
 
 
 async def test_a_batch_that_arrives_twice_is_delivered_once(server: FakeServer) -> None:
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             # As a client does that lost its connection before it received the reply.
             for first, texts in ((7, "ab"), (7, "ab"), (9, "c"), (7, "ab"), (10, "d")):
                 batch = ["other", first, [["a", text] for text in texts]]
                 await redis.publish("tests", json.dumps(batch))
-            assert await read(inbox, 4) == ["a", "b", "c", "d"]
+            assert await read(queue, 4) == ["a", "b", "c", "d"]
             assert hub.lost == 0
 
 
 async def test_a_message_that_cannot_be_encoded_does_not_stop_the_hub(server: FakeServer) -> None:
     async with running(FakeAsyncRedis(server=server)) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             with pytest.raises(Unavailable):
                 await hub.publish("a", "\ud800")
             await hub.publish("a", "next")
-            assert await read(inbox, 1) == ["next"]
+            assert await read(queue, 1) == ["next"]
 
 
 @pytest.mark.parametrize("data", ["", "garbage", "[]", '["other", "x", []]', b"\xff", "null"])
@@ -283,10 +283,10 @@ async def test_invalid_batches_are_ignored(
 ) -> None:
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             await redis.publish("tests", data)
             await hub.publish("a", "next")
-            assert await read(inbox, 1) == ["next"]
+            assert await read(queue, 1) == ["next"]
     assert caplog.messages == ["ignored an invalid batch in the channel tests"]
 
 
@@ -296,10 +296,10 @@ async def test_the_number_of_remembered_processes_is_limited(
     monkeypatch.setattr(module, "MAX_ORIGINS", 3)
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             for number in range(20):
                 await redis.publish("tests", json.dumps([str(number), 0, [["a", ""]]]))
-            assert len(await read(inbox, 20)) == 20
+            assert len(await read(queue, 20)) == 20
             assert len(hub._expected) == 3
 
 

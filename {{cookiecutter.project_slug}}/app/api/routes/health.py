@@ -26,6 +26,7 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+@router.head(LIVENESS, include_in_schema=False)
 @router.get(LIVENESS)
 async def read_liveness() -> Health:
     """Respond with 200 while the process is alive. Dependencies are not checked."""
@@ -33,6 +34,7 @@ async def read_liveness() -> Health:
     return Health()
 
 
+@router.head(READINESS, include_in_schema=False)
 @router.get(READINESS)
 async def read_readiness(request: Request) -> Health:
     """Respond with 200 if every dependency of this service is available.

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/items", tags=["items"])
 
 ItemId = Annotated[int, Path(ge=1, le=BIGINT_MAX)]
 
-# PostgreSQL cannot store U+0000 in a text.
+# Not every database accepts U+0000 in text.
 Name = Annotated[
     str,
     StringConstraints(

@@ -13,6 +13,7 @@ class Root(BaseModel):
     docs: str | None
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/")
 async def read_root(request: Request) -> Root:
     """Return the name of this service and the path of its documentation."""

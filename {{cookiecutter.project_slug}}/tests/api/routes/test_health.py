@@ -25,8 +25,12 @@ async def hang() -> None:
 def test_a_service_without_failing_checks_is_healthy(
     prefix: str, path: str, make_client: Callable[..., TestClient]
 ) -> None:
-    response = make_client(api_prefix=prefix).get(path)
+    client = make_client(api_prefix=prefix)
+    response = client.get(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    head = client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == response.headers["content-length"]
 
 
 @pytest.mark.parametrize(
@@ -50,13 +54,14 @@ def test_failing_checks_make_a_service_not_ready(
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == f"Not ready: {', '.join(failed)}"
-    warnings = [entry for entry in log() if entry["level"] == "WARNING"]
+    warnings = [entry for entry in log() if entry["logger"] == health.__name__]
     reasons: dict[health.Check, str] = {fail: "RuntimeError('secret')", hang: "TimeoutError()"}
     assert sorted(entry["message"] for entry in warnings) == [
         f"not ready: {name}: {reasons[checks[name]]}" for name in failed
     ]
     assert not [entry for entry in warnings if "exception" in entry]
     assert client.get("/healthz").status_code == 200
+    assert client.head("/readyz").status_code == 503
 
 
 def test_checks_run_concurrently(app: FastAPI, client: TestClient) -> None:
