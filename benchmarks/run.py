@@ -2,9 +2,9 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#     "aiosqlite", "alembic", "cookiecutter>=2.7", "fastapi>=0.165", "httptools", "httpx2",
-#     "pwdlib[argon2]", "pydantic-settings", "pyjwt[crypto]>=2.15", "python-multipart",
-#     "redis>=8.1", "sqlalchemy[asyncio]>=2.1", "taskiq", "uvicorn>=0.54",
+#     "aiosqlite", "alembic", "argon2-cffi", "cookiecutter>=2.7", "fastapi>=0.165", "httptools",
+#     "httpx2", "pydantic-settings", "pyjwt[crypto]>=2.15", "python-multipart", "redis>=8.1",
+#     "sqlalchemy[asyncio]>=2.1", "taskiq", "uvicorn>=0.54",
 #     "uvloop; sys_platform != 'win32'", "websockets",
 # ]
 # ///

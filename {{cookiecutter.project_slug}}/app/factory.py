@@ -13,7 +13,7 @@ from app import api, realtime
 # {%- else +%}from app import api
 # {%- endif +%}
 # {%- if cookiecutter.jwt == "issue" +%}
-from app.auth import users
+from app.auth import login
 
 # {%- endif +%}
 from app.config import Settings, get_settings
@@ -124,7 +124,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.set_up(app)
     api.include_routers(app, settings.api_prefix)
     # {% if cookiecutter.jwt == "issue" %}
-    users.set_up(app, settings, limiter)
+    login.set_up(app, settings, limiter)
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)

@@ -110,6 +110,10 @@ def safe() -> dict[str, str]:
         # {% if cookiecutter.background_tasks == "taskiq" %}
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         # {% endif %}
+        # {% if cookiecutter.jwt == "issue" %}
+        "ARGON2_TIME_COST": "3",
+        "ARGON2_MEMORY_COST": "65536",
+        # {% endif %}
     }
 
 

@@ -14,7 +14,7 @@ from app.auth.secret_keys import SecretKeys
 from app.auth.tokens import InvalidToken, TokenUser
 from app.auth.verify import PLACEHOLDER_ISSUER, JWTSettings, create_verifier
 
-SECRET = "x" * 32
+SECRET = "secret-of-the-tests-with-32-bytes"
 JWKS_URL = "https://id.example.com/jwks.json"
 GOOD = {"jwt_issuer": "https://id.example.com", "jwt_audience": "https://api.example.com"}
 
