@@ -61,13 +61,13 @@ def summary(samples: Samples) -> Table:
     labels = {
         "bare": "FastAPI, and the route in a router",
         "bare, in one file": "FastAPI, and a route of its own",
-        "full": "the whole service, every pick on",
+        "full": "the whole service, every option on",
         "stack": "its layers, before the bare one",
         "no record": "the same without request logging",
         "ours": "without Starlette's and rate limit, too",
         "nothing": "as many that do nothing",
         "example": "the two of the example",
-        "tutorial": "the stack of the tutorials",
+        "tutorial": "the tutorials' stack",
     }
     return Table(
         TITLE,
