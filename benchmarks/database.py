@@ -2,7 +2,7 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#     "aiosqlite", "alembic", "fastapi>=0.165", "psycopg[binary]", "pwdlib[argon2]",
+#     "aiosqlite", "alembic", "fastapi>=0.165", "psycopg[binary]", "argon2-cffi",
 #     "pydantic-settings", "pyjwt>=2.15", "python-multipart", "redis>=8.1",
 #     "sqlalchemy[asyncio]>=2.1", "taskiq",
 # ]

@@ -61,19 +61,25 @@ VERIFY = """
 ISSUE = """
     app/api/routes/users.py
     app/api/routes/token.py
+    app/auth/common_passwords.py
     app/auth/users.py
     app/auth/issue.py
+    app/auth/login.py
     app/auth/login_limit.py
     app/auth/models.py
     app/auth/passwords.py
     app/auth/refresh.py
+    app/users.py
     tests/api/routes/test_users.py
     tests/api/routes/test_token.py
+    tests/auth/test_common_passwords.py
     tests/auth/test_users.py
     tests/auth/test_issue.py
+    tests/auth/test_login.py
     tests/auth/test_login_limit.py
     tests/auth/test_passwords.py
     tests/auth/test_refresh.py
+    tests/test_users.py
 """.split()
 REALTIME = """
     app/api/routes/ws.py

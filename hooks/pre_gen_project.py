@@ -54,7 +54,7 @@ DEPENDENCIES = frozenset(
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
     opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
     opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
-    platformdirs pluggy pre-commit propcache protobuf psycopg psycopg-binary pwdlib pycparser pycron
+    platformdirs pluggy pre-commit propcache protobuf psycopg psycopg-binary pycparser pycron
     pydantic pydantic-core pydantic-settings pygments pyjwt pytest pytest-cov pytest-xdist
     python-discovery python-dotenv python-multipart pyyaml redis requests ruff sniffio
     sortedcontainers sqlalchemy starlette taskiq taskiq-dependencies taskiq-redis truststore

@@ -43,11 +43,11 @@ def about(command: str, answers: Answers) -> str:
 
 
 CREATE = documented("Begin with cruft", "uvx cruft create")
-ADD = documented("Add a pick", "uvx cruft update")
-REMOVE = documented("Remove a pick", "uvx cruft update")
-SETTINGS = documented("Add a pick", "grep")
-UPDATE = documented("Take up a release", "uvx cruft update")
-UNDO = documented("When both changed the same lines", "git reset")
+ADD = documented("Add an option", "uvx cruft update")
+REMOVE = documented("Remove an option", "uvx cruft update")
+SETTINGS = documented("Add an option", "grep")
+UPDATE = documented("Apply a release", "uvx cruft update")
+UNDO = documented("Resolve conflicts", "git reset")
 CHECK = "uv run alembic check && uv run ruff check && uv run ruff format --check"
 COMMIT = "git add --all && git commit -q --allow-empty -m changed"
 
@@ -244,9 +244,9 @@ def test_a_conflict_keeps_both_versions_of_a_line(shell: Shell, tmp_path: Path) 
 
     output = shell(about(ADD, {"use_gzip": True}), project)
     assert "Applied patch to '.env.example' with conflicts." in output
-    status = shell(documented("When both changed the same lines", "git status"), project)
+    status = shell(documented("Resolve conflicts", "git status"), project)
     assert "UU .env.example\n" in status
-    marked = documented("When both changed the same lines", "git diff --check")
+    marked = documented("Resolve conflicts", "git diff --check")
     assert ".env.example:" in shell(marked, project, status=2)
     assert {"OTEL_SERVICE_NAME=mine", "MINE=1", "GZIP_MINIMUM_SIZE=1000"} <= set(
         example.read_text(encoding="utf-8").splitlines()
@@ -300,7 +300,7 @@ def test_removing_an_option_keeps_an_edited_file(shell: Shell, tmp_path: Path) -
 def test_a_project_of_cookiecutter_can_be_linked(
     shell: Shell, tmp_path: Path, answers: Answers
 ) -> None:
-    section = "A project that Cookiecutter made"
+    section = "Link a project that Cookiecutter generated"
     words = " ".join(f"{question}={answer}" for question, answer in answers.items())
     generated = documented(section, "uvx cookiecutter").partition(" project_name")[0]
     shell(f"{generated} {words}", tmp_path)
@@ -355,7 +355,7 @@ def test_a_project_can_be_updated_to_a_release(
 ) -> None:
     if (commit := previous()) is None:
         pytest.skip("there is nothing to update from: this clone has no history")
-    check = documented("Take up a release", "uvx cruft check")
+    check = documented("Apply a release", "uvx cruft check")
 
     shell(f"{CREATE} --checkout {commit}", tmp_path)
     project = tmp_path / "my-service"
@@ -408,9 +408,9 @@ def test_the_error_for_a_missing_secret_has_the_command_that_makes_one(
 def test_adding_and_removing_tables_keeps_one_line_of_revisions(
     shell: Shell, tmp_path: Path
 ) -> None:
-    upgrade = documented("Add a pick", "uv run alembic upgrade")
-    add = documented("Add a pick", "uv run alembic revision")
-    remove = documented("Remove a pick", "uv run alembic revision")
+    upgrade = documented("Add an option", "uv run alembic upgrade")
+    add = documented("Add an option", "uv run alembic revision")
+    remove = documented("Remove an option", "uv run alembic revision")
     project = generate(shell, tmp_path, NOTHING | {"database": "sqlite"})
     shell(upgrade, project)
     add_column(project, "colour")

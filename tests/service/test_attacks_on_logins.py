@@ -42,7 +42,7 @@ class Client:
 
     def log_in(self) -> str:
         """Log in, and return the refresh token."""
-        form = urlencode({"username": "ada", "password": "correct horse"})
+        form = urlencode({"username": "ada", "password": "correct horse battery staple"})
         status, tokens = self.post("/token", form, "application/x-www-form-urlencoded")
         assert status == 200
         return str(tokens["refresh_token"])
@@ -75,7 +75,7 @@ def clients(
             client = Client(service.address)
             stack.callback(client.connection.close)
             clients.append(client)
-        user = {"username": "ada", "password": "correct horse"}
+        user = {"username": "ada", "password": "correct horse battery staple"}
         assert clients[0].post("/users", json.dumps(user))[0] == 201
         yield clients
 

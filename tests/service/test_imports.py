@@ -11,7 +11,7 @@ from tests.support.service import environment
 pytestmark = pytest.mark.slow
 
 # Large libraries of options that are off by default.
-LIBRARIES = "aiosqlite alembic argon2 jwt psycopg pwdlib redis sqlalchemy taskiq websockets".split()
+LIBRARIES = "aiosqlite alembic argon2 httpx2 jwt psycopg redis sqlalchemy taskiq websockets".split()
 PROGRAM = "import sys, app.main; print(*{name.partition('.')[0] for name in sys.modules})"
 
 

@@ -157,7 +157,15 @@ OWNED = [
                 "tests/auth/test_verify.py",
             }
         ),
-        ("JWKS", "JWT_ALGORITHM", "JWT_TYPE"),
+        (
+            "JWKS",
+            "JWT_ALGORITHM",
+            "JWT_ACCEPT_ID_TOKENS",
+            "JWT_AUDIENCE_CLAIM",
+            "JWT_TYPE",
+            "JWT_SCOPE_CLAIMS",
+            "discover",
+        ),
     ),
     Owned(
         "jwt",
@@ -166,22 +174,28 @@ OWNED = [
             {
                 "app/api/routes/users.py",
                 "app/api/routes/token.py",
+                "app/auth/common_passwords.py",
                 "app/auth/users.py",
                 "app/auth/issue.py",
+                "app/auth/login.py",
                 "app/auth/login_limit.py",
                 "app/auth/models.py",
                 "app/auth/passwords.py",
                 "app/auth/refresh.py",
+                "app/users.py",
                 "tests/api/routes/test_users.py",
                 "tests/api/routes/test_token.py",
+                "tests/auth/test_common_passwords.py",
                 "tests/auth/test_users.py",
                 "tests/auth/test_issue.py",
+                "tests/auth/test_login.py",
                 "tests/auth/test_login_limit.py",
                 "tests/auth/test_passwords.py",
                 "tests/auth/test_refresh.py",
+                "tests/test_users.py",
             }
         ),
-        ("argon2", "pwdlib", "LOGIN_LIMIT", "refresh_token", "multipart"),
+        ("argon2", "LOGIN_LIMIT", "REGISTRATION", "refresh_token", "multipart"),
     ),
     Owned(
         "background_tasks",
@@ -362,6 +376,7 @@ ALWAYS = frozenset(
     app/api/routes/__init__.py
     app/api/routes/health.py
     app/api/routes/root.py
+    app/api/settings.py
     app/check.py
     app/core/__init__.py
     app/config.py
@@ -378,6 +393,7 @@ ALWAYS = frozenset(
     pyproject.toml
     tests/api/routes/test_health.py
     tests/api/routes/test_root.py
+    tests/api/test_settings.py
     tests/conftest.py
     tests/support.py
     tests/test_config.py

@@ -106,8 +106,15 @@ class Service:
     def get(self, path: str, **headers: str) -> Response:
         """Send a GET request. Underscores in the names of headers are replaced with hyphens."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._send(Request(self.address + path, headers=named))
+
+    def post(self, path: str, body: object) -> Response:
+        """Send JSON to a path."""
+        data = json.dumps(body).encode()
+        return self._send(Request(self.address + path, data, {"Content-Type": "application/json"}))
+
+    def _send(self, request: Request) -> Response:
         try:
-            request = Request(self.address + path, headers=named)
             with open_url(request, timeout=DEADLINE) as response:
                 return Response(response.status, response.headers, response.read())
         except HTTPError as error:
@@ -123,15 +130,18 @@ def copied(project: Path, target: Path) -> Path:
 
 
 @contextmanager
-def serving(project: Path, **variables: str) -> Iterator[Service]:
+def serving(
+    project: Path, *, app: str = "app.main:app", error: str = "", **variables: str
+) -> Iterator[Service]:
     """Serve an installed project with uvicorn on a free port, and stop it by SIGTERM.
 
-    Fails if the service logs a traceback. `variables`: take precedence over the project's `.env`.
+    `variables`: take precedence over the project's `.env`. `error`: a text that a traceback in the
+    log must contain; without it, a traceback fails the test.
     """
     output = project / "uvicorn.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [project / ".venv/bin/uvicorn", "app.main:app", "--port", "0"],
+            [project / ".venv/bin/uvicorn", app, "--port", "0"],
             cwd=project,
             env=environment(**variables),
             stdout=log,
@@ -143,7 +153,8 @@ def serving(project: Path, **variables: str) -> Iterator[Service]:
         # uvicorn shuts down, then lets the signal end it.
         assert process.wait(DEADLINE) in (0, -signal.SIGTERM)
         logged = output.read_text(encoding="utf-8")
-        assert "Traceback" not in logged, logged
+        assert ("Traceback" in logged) is bool(error), logged
+        assert error in logged, logged
     finally:
         process.kill()
         process.wait()

@@ -13,7 +13,7 @@ from app import api, realtime
 # {%- else +%}from app import api
 # {%- endif +%}
 # {%- if cookiecutter.jwt == "issue" +%}
-from app.auth import users
+from app.auth import login
 
 # {%- endif +%}
 from app.config import Settings, get_settings
@@ -122,9 +122,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     realtime.set_up(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
     errors.set_up(app)
-    api.include_routers(app, settings)
+    api.include_routers(app, settings.api_prefix)
     # {% if cookiecutter.jwt == "issue" %}
-    users.set_up(app, settings, limiter)
+    login.set_up(app, settings, limiter)
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)

@@ -110,6 +110,10 @@ def safe() -> dict[str, str]:
         # {% if cookiecutter.background_tasks == "taskiq" %}
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         # {% endif %}
+        # {% if cookiecutter.jwt == "issue" %}
+        "ARGON2_TIME_COST": "3",
+        "ARGON2_MEMORY_COST": "65536",
+        # {% endif %}
     }
 
 
@@ -163,6 +167,14 @@ def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., Test
 def anyio_backend() -> str:
     """Tests marked `anyio` run on asyncio, as servers do."""
     return "asyncio"
+
+
+@pytest.fixture
+# {% if cookiecutter.database != "postgresql" %}
+def ready() -> None:
+    # {% else %}def ready(database: None) -> None:
+    # {% endif %}
+    """Skip a test of `/readyz` if what the service needs is not there."""
 
 
 @pytest.fixture

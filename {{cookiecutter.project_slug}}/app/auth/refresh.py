@@ -113,6 +113,17 @@ async def revoke(session: AsyncSession, token: str) -> None:
     await _end(session, Login.id == login_id)
 
 
+async def revoke_all(session: AsyncSession, user_id: UUID, *, keep: UUID | None = None) -> None:
+    """End all logins of a user, except the one with the id `keep`."""
+    which = Login.user_id == user_id
+    await _end(session, which if keep is None else which & (Login.id != keep))
+
+
+def login_id(token: str) -> UUID:
+    """Return the id of the login that a refresh token belongs to."""
+    return _decode(token)[0]
+
+
 async def _end(session: AsyncSession, which: ColumnElement[bool]) -> None:
     await session.execute(delete(Login).where(which), execution_options=UNSYNCHRONIZED)
 

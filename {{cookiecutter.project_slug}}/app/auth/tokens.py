@@ -9,7 +9,7 @@ import jwt
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from starlette.authentication import BaseUser
 
-from app.core.settings import PLACEHOLDER, CoreSettings, SecretList
+from app.core.settings import PLACEHOLDER, CoreSettings, SecretList, is_weak
 
 REMEDY = 'make one with python -c "import secrets; print(secrets.token_hex(32))"'
 
@@ -20,7 +20,8 @@ class TokenSettings(CoreSettings):
     `JWT_SECRET_KEY`: the secret that signs tokens, 32 bytes or more. While `DEBUG` is on, the
     placeholder of .env.example is replaced by a random secret at each start.
     `JWT_PREVIOUS_SECRET_KEYS` (none): replaced secrets, until the tokens they signed have expired.
-    `JWT_ISSUER`: the `iss` of the tokens. `JWT_AUDIENCE`: a value that their `aud` must contain.
+    `JWT_ISSUER` (required): the `iss` of the tokens.
+    `JWT_AUDIENCE` (required): a value that their `aud` must contain.
     `JWT_LEEWAY` (10): how many seconds the clocks of issuer and service may differ.
     """
 
@@ -65,6 +66,10 @@ class TokenSettings(CoreSettings):
             )
         return value
 
+    def scope_hint(self) -> str:
+        """Return what the log adds if a token lacks a scope."""
+        return ""
+
     def risks(self) -> Iterator[str]:
         for name in ("jwt_issuer", "jwt_audience"):
             if "//localhost" in getattr(self, name):
@@ -107,6 +112,8 @@ def _check_secret(secret: SecretStr) -> None:
     value = secret.get_secret_value().encode()
     if len(value) < 32:
         raise ValueError(f"needs 32 bytes or more; {REMEDY}")
+    if is_weak(secret.get_secret_value()):
+        raise ValueError(f"can be guessed, because it is a placeholder or repeats itself; {REMEDY}")
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(value)
     except jwt.InvalidKeyError:

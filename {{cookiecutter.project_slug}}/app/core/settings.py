@@ -15,6 +15,15 @@ PLACEHOLDER = "change-me"
 _starts_with_ipv6 = re.compile(r"\s*\[[0-9a-f:.]*:[0-9a-f:.]*\]", re.IGNORECASE).match
 
 
+def is_weak(secret: str) -> bool:
+    """Return whether a secret contains the placeholder, repeats itself or has few characters."""
+    length = len(secret)
+    repeats = any(
+        secret == (secret[:size] * length)[:length] for size in range(1, min(16, length // 2 + 1))
+    )
+    return repeats or PLACEHOLDER in secret.lower() or len(set(secret)) < min(8, length // 4)
+
+
 def _split(value: object) -> object:
     if not isinstance(value, str):
         return value

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, READINESS, route_path
-from app.core.settings import PLACEHOLDER, CoreSettings, SecretList, StringList
+from app.core.settings import CoreSettings, SecretList, StringList, is_weak
 
 # Shorter keys are reported as a risk. In characters.
 MINIMUM_LENGTH = 16
@@ -45,8 +45,10 @@ class APIKeySettings(CoreSettings):
         if not keys:
             raise ValueError(f"needs at least one key, unless API_KEY_ENABLED=false; {remedy}")
         values = [key.get_secret_value() for key in keys]
-        if PLACEHOLDER in values and not info.data.get("debug"):
-            raise ValueError(f"contains the placeholder of .env.example; {remedy}")
+        if any(map(is_weak, values)) and not info.data.get("debug"):
+            raise ValueError(
+                f"contains the placeholder of .env.example or a key that repeats; {remedy}"
+            )
         if not all(value.isascii() and value.isprintable() and value.strip() for value in values):
             raise ValueError(f"must contain only printable ASCII characters; {remedy}")
         return keys

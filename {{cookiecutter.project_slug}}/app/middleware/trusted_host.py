@@ -37,7 +37,7 @@ class TrustedHostSettings(CoreSettings):
                 "must be host names without scheme, port or path, such as a.example.com, "
                 "or addresses, such as 127.0.0.1 or [::1]"
             )
-        return [_compress_address(host) for host in hosts]
+        return [_normalize_address(host) for host in hosts]
 
     def risks(self) -> Iterator[str]:
         if "*" in self.allowed_hosts:
@@ -93,7 +93,7 @@ def layer(settings: TrustedHostSettings) -> Middleware | None:
     )
 
 
-def _compress_address(host: str) -> str:
+def _normalize_address(host: str) -> str:
     # Clients send an IPv6 address in its short form (RFC 5952): [::1], not [0:0:0:0:0:0:0:1].
     if not host.startswith("["):
         return host

@@ -5,6 +5,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.auth.tokens import TokenSettings, TokenUser
+from app.core.settings import describe
 
 PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEVs/o5+uQbTjL3chynL4wXgUg2R9
@@ -42,6 +43,9 @@ def test_a_user_cannot_be_changed() -> None:
     [
         ({"jwt_secret_key": "change-me"}, "placeholder"),
         ({"jwt_secret_key": "x" * 31}, "32 bytes"),
+        ({"jwt_secret_key": "change-me-" * 5}, "can be guessed"),
+        ({"jwt_secret_key": "a" * 32}, "can be guessed"),
+        ({"jwt_previous_secret_keys": "hunter2" * 5}, "can be guessed"),
         ({"jwt_secret_key": PUBLIC_KEY}, "public key"),
         ({"jwt_previous_secret_keys": "short"}, "32 bytes"),
         ({"jwt_issuer": ""}, "set it to the iss"),
@@ -50,10 +54,16 @@ def test_a_user_cannot_be_changed() -> None:
     ],
 )
 def test_an_unsafe_setting_is_refused(values: dict[str, str], message: str) -> None:
-    good = {"jwt_secret_key": "x" * 32, "jwt_issuer": "issuer", "jwt_audience": "audience"}
+    good = {
+        "jwt_secret_key": "secret-of-the-tests-with-32-bytes",
+        "jwt_issuer": "issuer",
+        "jwt_audience": "audience",
+    }
     TokenSettings.model_validate(good)
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(ValidationError, match=message) as caught:
         TokenSettings.model_validate(good | values)
+    [line] = describe(caught.value)
+    assert "hunter2" not in line
 
 
 def test_there_may_be_no_secret_where_others_publish_keys() -> None:

@@ -14,7 +14,7 @@ from app.auth.secret_keys import SecretKeys
 from app.auth.tokens import InvalidToken, TokenUser
 from app.auth.verify import PLACEHOLDER_ISSUER, JWTSettings, create_verifier
 
-SECRET = "x" * 32
+SECRET = "secret-of-the-tests-with-32-bytes"
 JWKS_URL = "https://id.example.com/jwks.json"
 GOOD = {"jwt_issuer": "https://id.example.com", "jwt_audience": "https://api.example.com"}
 
@@ -103,6 +103,10 @@ def test_settings_that_contradict_each_other_are_refused(
     with pytest.raises(ValidationError, match=message) as refusal:
         settings(**values)
     assert [error["loc"] for error in refusal.value.errors()] == [(variable,)]
+
+
+def test_the_log_names_the_setting_of_scopes() -> None:
+    assert settings().scope_hint() == "; JWT_SCOPE_CLAIMS names scope, scp"
 
 
 def test_the_start_says_what_is_still_to_be_set(caplog: pytest.LogCaptureFixture) -> None:

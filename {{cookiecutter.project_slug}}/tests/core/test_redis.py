@@ -96,6 +96,7 @@ def test_a_password_is_not_shown(make_settings: Callable[..., Settings]) -> None
     assert "hunter2" not in repr(make_settings(redis_url="redis://:hunter2@h"))
 
 
+@pytest.mark.usefixtures("ready")
 def test_readiness_asks_redis(
     make_client: Callable[..., TestClient], make_settings: Callable[..., Settings]
 ) -> None:

@@ -1,8 +1,10 @@
+from secrets import token_hex, token_urlsafe
+
 import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings
 
-from app.core.settings import CoreSettings, SecretList, StringList, describe
+from app.core.settings import CoreSettings, SecretList, StringList, describe, is_weak
 
 
 class Lists(BaseSettings):
@@ -70,6 +72,32 @@ def test_every_error_is_described_in_one_line() -> None:
         "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'",
         "API_PREFIX: must start with a slash and not end with one, such as /api/v1",
     ]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "change-me",
+        "please-change-me-before-you-go-live",
+        "CHANGE-ME-0123456789",
+        "a" * 32,
+        "ab" * 16,
+        "change-me-" * 4,
+        ("hunter2!" * 5)[:37],
+        "fifteen letters" * 3,
+        "a" * 31 + "b",
+        "aaaaaaaabbbbbbbbccccccccdddddddd",
+    ],
+)
+def test_a_secret_that_repeats_is_weak(secret: str) -> None:
+    assert is_weak(secret)
+
+
+def test_a_random_secret_is_not_weak() -> None:
+    for _ in range(100):
+        for make in (token_hex, token_urlsafe):
+            assert not any(is_weak(make(size)) for size in (8, 16, 32, 64))
+    assert not any(is_weak(secret) for secret in ("test-key", "0123456789abcdef" * 2, "key-1"))
 
 
 def test_a_broken_list_is_described_by_how_to_write_one() -> None:

@@ -3,17 +3,20 @@
 import logging
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, HTTPException, Response
+from fastapi import APIRouter, Form, HTTPException, Request, Response
 from pydantic import BaseModel, StringConstraints
-from sqlalchemy import select, update
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.dependencies import DbSession, DbSessions
-from app.api.routes.users import Username
+from app.api.settings import AppSettings
 from app.auth import refresh
 from app.auth.issue import JWTSettings, issue_token
+from app.auth.login import AddressLimit, AppPasswords
 from app.auth.models import User
 from app.auth.passwords import Password
-from app.auth.users import AddressLimit, AppPasswords, AppSettings
+from app.auth.users import Username, find_user
+from app.core.client_address import client_network
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/token", tags=["token"])
@@ -60,33 +63,29 @@ async def log_in(
     settings: AppSettings,
     passwords: AppPasswords,
     limit: AddressLimit,
+    request: Request,
     response: Response,
 ) -> Tokens:
     """Log in with a user name and a password.
 
     Send the access token as `Authorization: Bearer <token>`. Responds with 401 if the user name or
-    the password is wrong, and with 429 after too many attempts for one user name or from one
-    client address.
+    the password is wrong, and with 429 after too many attempts from one client address, for all
+    user names or for this one.
     """
     # The password flow of OAuth2 (RFC 6749, section 4.3), which is only for the clients of this
     # service itself: others must not see a user's password (RFC 9700, section 2.4).
-    await limit.check_name(form.username)
+    await limit.check_name(form.username, client_network(request.scope))
     # In a session of its own, so that no connection is held while the password is verified.
     async with sessions(execution_options={"safe_method": True}) as reading:
-        user = await reading.scalar(select(User).where(User.username == form.username))
-    hashed = user.password_hash if user else None
-    is_right, new_hash = await passwords.verify(form.password, hashed)
-    if user is None or not is_right or not user.is_active:
+        known = await find_user(reading, form.username)
+    is_right, new_hash = await passwords.verify(form.password, known)
+    user = await _lock(session, known) if known and is_right else None
+    if user is None or not user.is_active:
         logger.info("login failed")
         headers = {"WWW-Authenticate": "Bearer"}
         raise HTTPException(401, "Wrong user name or password", headers=headers)
     if new_hash:
-        # The condition on the old hash keeps a password that was changed in the meantime.
-        await session.execute(
-            update(User)
-            .where(User.id == user.id, User.password_hash == hashed)
-            .values(password_hash=new_hash)
-        )
+        user.password_hash = new_hash
     scopes = user.scopes.split()
     if form.scope:
         scopes = [scope for scope in scopes if scope in form.scope.split()]
@@ -126,6 +125,12 @@ async def revoke_token(data: RefreshToken, session: DbSession) -> None:
     await refresh.revoke(session, data.refresh_token)
 
 
+async def _lock(session: AsyncSession, user: User) -> User | None:
+    # If the password was changed in the meantime, its change has ended the logins before this one.
+    is_unchanged = (User.id == user.id) & (User.password_hash == user.password_hash)
+    return await session.scalar(select(User).where(is_unchanged).with_for_update())
+
+
 def _create_tokens(
     response: Response,
     settings: JWTSettings,
@@ -134,8 +139,9 @@ def _create_tokens(
     refresh_token: str,
 ) -> Tokens:
     response.headers["Cache-Control"] = "no-store"
+    login_id = refresh.login_id(refresh_token)
     return Tokens(
-        access_token=issue_token(settings, user, scopes),
+        access_token=issue_token(settings, user, scopes, login_id),
         expires_in=settings.jwt_access_lifetime,
         refresh_token=refresh_token,
         scope=" ".join(scopes),

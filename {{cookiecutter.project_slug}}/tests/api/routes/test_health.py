@@ -20,6 +20,7 @@ async def hang() -> None:
     await anyio.sleep(5)
 
 
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.parametrize("prefix", ["", "/api/v1"])
 def test_a_service_without_failing_checks_is_healthy(

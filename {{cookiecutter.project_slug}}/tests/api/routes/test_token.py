@@ -2,14 +2,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from app.auth.models import User
 from app.auth.passwords import Passwords
 
 pytestmark = pytest.mark.usefixtures("database")
 Sql = Callable[..., list[Any]]
-PASSWORD = "correct horse"
+PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
@@ -54,9 +56,9 @@ def test_unknown_users_and_wrong_passwords_get_the_same_response(
     verified = []
     verify = Passwords.verify
 
-    async def verify_and_record(self: Passwords, password: str, hashed: str | None) -> Any:
-        verified.append(hashed)
-        return await verify(self, password, hashed)
+    async def verify_and_record(self: Passwords, password: str, user: User | None) -> Any:
+        verified.append(user)
+        return await verify(self, password, user)
 
     monkeypatch.setattr(Passwords, "verify", verify_and_record)
     responses = [log_in(client, "wrong"), log_in(client, username="bob")]
@@ -69,6 +71,31 @@ def test_unknown_users_and_wrong_passwords_get_the_same_response(
         assert response.headers.keys() == responses[0].headers.keys()
     assert len(verified) == 3
     assert verified[1] is None
+    assert sql("SELECT count(*) FROM logins") == [(0,)]
+
+
+def test_an_invalid_hash_in_the_database_is_a_wrong_password(client: TestClient, sql: Sql) -> None:
+    sql("UPDATE users SET password_hash = 'hunter2'")
+    responses = [log_in(client, "hunter2"), log_in(client, username="bob")]
+    assert [response.status_code for response in responses] == [401, 401]
+    assert responses[0].json() == responses[1].json()
+
+
+@pytest.mark.parametrize(
+    "change", ["password_hash = 'x'", "is_active = false"], ids=["password", "active"]
+)
+def test_a_change_during_a_login_ends_it(
+    change: str, client: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = Passwords.verify
+
+    async def verify_and_change(self: Passwords, password: str, user: User | None) -> Any:
+        result = await verify(self, password, user)
+        await to_thread.run_sync(sql, f"UPDATE users SET {change}")
+        return result
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_change)
+    assert log_in(client).status_code == 401
     assert sql("SELECT count(*) FROM logins") == [(0,)]
 
 
