@@ -53,6 +53,7 @@ ISSUE = """
 """.split()
 REALTIME = """
     app/api/routes/ws.py
+    app/core/websocket_protocol.py
     app/realtime/__init__.py
     app/realtime/hub.py
     app/realtime/inbox.py
@@ -60,6 +61,7 @@ REALTIME = """
     app/realtime/memory_hub.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
+    tests/core/test_websocket_protocol.py
     tests/realtime/test_inbox.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py

@@ -31,6 +31,7 @@ WIRING = frozenset(
     app/config.py
     app/db/__init__.py
     app/factory.py
+    app/serve.py
     app/stack.py
     compose.yaml
     migrations/env.py

@@ -75,7 +75,7 @@ def test_images_are_pinned_and_the_last_holds_no_tool(shipped: tuple[Path, set[s
     assert not re.search(r"\b(uv|pip|apt|apt-get|curl) ", final)
     assert re.search(r"^USER 10001\n(?!.*^RUN )", final, re.MULTILINE | re.DOTALL)
     assert "\nSTOPSIGNAL SIGTERM\n" in final
-    assert '\nCMD ["uvicorn", "app.main:app", ' in final
+    assert '\nCMD ["python", "-m", "app.serve", ' in final
 
 
 def test_compose_starts_what_was_picked(shipped: tuple[Path, set[str]]) -> None:

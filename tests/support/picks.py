@@ -225,6 +225,7 @@ OWNED = [
         middleware("websocket")
         | {
             "app/api/routes/ws.py",
+            "app/core/websocket_protocol.py",
             "app/realtime/__init__.py",
             "app/realtime/hub.py",
             "app/realtime/inbox.py",
@@ -232,6 +233,7 @@ OWNED = [
             "app/realtime/memory_hub.py",
             "app/realtime/redis_hub.py",
             "tests/api/routes/test_ws.py",
+            "tests/core/test_websocket_protocol.py",
             "tests/realtime/test_inbox.py",
             "tests/realtime/test_member.py",
             "tests/realtime/test_memory_hub.py",
@@ -320,12 +322,17 @@ ALWAYS = frozenset(
     app/core/__init__.py
     app/config.py
     app/core/errors.py
+    app/core/http_protocol.py
     app/core/logging.py
     app/core/paths.py
+    app/core/server_config.py
+    app/core/server_settings.py
     app/core/settings.py
     app/core/telemetry.py
+    app/core/unix_socket.py
     app/factory.py
     app/main.py
+    app/serve.py
     app/stack.py
     app/middleware/__init__.py
     app/middleware/body_limit.py
@@ -336,16 +343,21 @@ ALWAYS = frozenset(
     tests/support.py
     tests/test_config.py
     tests/core/test_errors.py
+    tests/core/test_http_protocol.py
     tests/fixtures/logs.py
+    tests/fixtures/server.py
     tests/core/test_logging.py
     tests/core/test_paths.py
+    tests/core/test_server_settings.py
     tests/core/test_settings.py
     tests/core/test_telemetry.py
+    tests/core/test_unix_socket.py
     tests/middleware/test_body_limit.py
     tests/test_stack.py
     tests/test_check.py
     tests/test_factory.py
     tests/test_main.py
+    tests/test_serve.py
     """.split()
 )
 

@@ -9,19 +9,22 @@ from functools import partial
 from pydantic import ValidationError
 
 from app.config import Settings
+from app.core.server_settings import trusts_clients
 from app.core.settings import describe
 
 
 def find_risks() -> Iterator[str]:
     """Yield one line for each risk: the variable and what to do, never its value."""
-    # As they are, and then as they will be: what DEBUG lets pass, the start refuses without it.
+    # First as they are, then without DEBUG, which permits settings that otherwise prevent the start.
     for read_settings in (Settings, partial(Settings, debug=False)):
         try:
             yield from read_settings().risks()
         except ValidationError as error:
             yield from describe(error)
-    if "*" in os.environ.get("FORWARDED_ALLOW_IPS", ""):
-        yield "FORWARDED_ALLOW_IPS: a client could claim any address: name the proxies"
+    # What the command `uvicorn` reads in place of FORWARDED_ALLOW_IPS.
+    names = os.environ.get("UVICORN_FORWARDED_ALLOW_IPS", "").split(",")
+    if trusts_clients(name.strip() for name in names):
+        yield "UVICORN_FORWARDED_ALLOW_IPS: a client could claim any address: name the proxies"
 
 
 def main() -> int:

@@ -62,6 +62,8 @@ class CoreSettings(BaseModel):
         """
         if self.debug:
             yield "DEBUG: shows the texts of exceptions to clients: set it to false"
+        if self.docs_enabled:
+            yield "DOCS_ENABLED: publishes the documentation: set it to false unless it is for all"
 
 
 def describe(error: ValidationError) -> Iterator[str]:

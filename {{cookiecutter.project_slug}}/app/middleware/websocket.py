@@ -38,6 +38,7 @@ class WebSocketSettings(RedisSettings):
     `WEBSOCKET_MESSAGE_RATE` (20): messages a second of one socket, on the average of ten seconds.
     `WEBSOCKET_QUEUE_SIZE` (100): messages that wait for a slow reader before it is closed.
     `WEBSOCKET_IDLE_TIMEOUT` (3600): seconds without a message either way; 0 = for ever.
+    `WEBSOCKET_COMPRESSION` (false): compress messages, which costs memory and processor time.
     """
 
     websocket_origins: StringList = []
@@ -47,6 +48,7 @@ class WebSocketSettings(RedisSettings):
     websocket_message_rate: float = Field(default=20, gt=0)
     websocket_queue_size: int = Field(default=100, ge=1)
     websocket_idle_timeout: float = Field(default=3600, ge=0)
+    websocket_compression: bool = False
 
     @field_validator("websocket_origins")
     @classmethod
