@@ -20,6 +20,7 @@ from app.api.routes import root  # noqa: E402
 from app.config import Settings  # noqa: E402
 from app.core.logging import configure_logging  # noqa: E402
 from app.factory import create_app  # noqa: E402
+from app.limits.memory_limiter import MemoryLimiter  # noqa: E402
 from app.stack import stack  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
 from fastapi.responses import PlainTextResponse  # noqa: E402
@@ -125,9 +126,15 @@ def full(**changes: Any) -> FastAPI:
     return app
 
 
-def behind(layers: Collection[str]) -> FastAPI:
+def layers() -> list[Middleware]:
+    """Return the layers of the service."""
+    built: list[Middleware] = stack(settings(), MemoryLimiter())
+    return built
+
+
+def behind(names: Collection[str]) -> FastAPI:
     """The bare one behind some of our layers."""
-    return bare(middleware=[layer for layer in stack(settings()) if name_of(layer) in layers])
+    return bare(middleware=[layer for layer in layers() if name_of(layer) in names])
 
 
 class NothingMiddleware:
@@ -159,12 +166,59 @@ def behind_tutorial() -> FastAPI:
     return app
 
 
+def behind_a_provider(remember: bool = True) -> FastAPI:
+    """The bare one behind the layer that verifies the tokens of an identity provider.
+
+    `remember`: whether a token is verified once, or for each request.
+    """
+    # What not every benchmark brings.
+    from app.auth import verify
+    from app.middleware.jwt import JWTMiddleware
+    from jwt.algorithms import OKPAlgorithm
+
+    jwk = dict(OKPAlgorithm.to_jwk(provider_key().public_key(), as_dict=True))
+
+    async def load() -> dict[str, Any]:
+        return {"keys": [jwk | {"kid": "key"}]}
+
+    values = {"jwt_issuer": "https://id.example.com", "jwt_audience": f"https://{HOST}"}
+    verifier = verify.create_verifier(verify.JWTSettings.model_validate(values))
+    verifier.keys.load = load
+    if not remember:
+        verifier.cache.max_bytes = 0
+    return bare(middleware=[Middleware(JWTMiddleware, verifier=verifier, ignored_paths=[])])
+
+
+def provider_key() -> Any:
+    """Return the key of the identity provider, the same in every process."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+
+
+def provider_token() -> str:
+    """Return a token of the identity provider, as large as they usually are."""
+    now = int(time.time())
+    claims = {
+        "iss": "https://id.example.com",
+        "aud": [f"https://{HOST}", "account"],
+        "sub": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+        "iat": now,
+        "exp": now + 3600,
+        "scope": "openid email profile items:read items:write",
+        "realm_access": {"roles": [f"role-{number}" for number in range(10)]},
+        "preferred_username": "ada",
+    }
+    headers = {"kid": "key"}
+    return str(jwt.encode(claims, provider_key(), "EdDSA", headers=headers))
+
+
 def name_of(layer: Middleware) -> str:
     """Return the name of its class."""
     return str(getattr(layer.cls, "__name__", ""))
 
 
-EVERY = [name_of(layer) for layer in stack(settings())]
+EVERY = [name_of(layer) for layer in layers()]
 LAYERS = [name for name in EVERY if name not in EXAMPLE]
 OURS = [name for name in LAYERS if name not in (*STARLETTES, *EXCLUDED)]
 
@@ -178,6 +232,8 @@ APPLICATIONS: dict[str, Callable[..., FastAPI]] = {
     "nothing": behind_nothing,
     "example": partial(behind, EXAMPLE),
     "tutorial": behind_tutorial,
+    "provider": behind_a_provider,
+    "provider, each time": partial(behind_a_provider, remember=False),
     **{name: partial(behind, [name]) for name in LAYERS},
 }
 

@@ -2,9 +2,9 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#     "aiosqlite", "alembic", "fastapi>=0.165", "psycopg[binary]", "pwdlib[argon2]",
+#     "aiosqlite", "alembic", "fastapi>=0.165", "psycopg[binary]", "argon2-cffi",
 #     "pydantic-settings", "pyjwt>=2.15", "python-multipart", "redis>=8.1",
-#     "sqlalchemy[asyncio]>=2.1", "taskiq", "taskiq-redis",
+#     "sqlalchemy[asyncio]>=2.1", "taskiq",
 # ]
 # ///
 """What the transaction middleware costs: reads and writes through it, against the same by hand.

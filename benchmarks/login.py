@@ -51,7 +51,7 @@ def main() -> None:
     tries = parser.parse_args().tries
     with tempfile.TemporaryDirectory() as directory, serving(generate(directory), **LIMITS) as it:
         connection = HTTPConnection(urlsplit(it.address).netloc)
-        user = '{"username": "ada", "password": "correct horse"}'
+        user = '{"username": "ada", "password": "correct horse battery staple"}'
         connection.request("POST", "/users", user, {"Content-Type": "application/json"})
         with connection.getresponse() as answer:
             answer.read()

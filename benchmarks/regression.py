@@ -2,9 +2,8 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#     "aiosqlite", "alembic", "fastapi>=0.165", "pwdlib[argon2]", "pydantic-settings",
+#     "aiosqlite", "alembic", "fastapi>=0.165", "argon2-cffi", "pydantic-settings",
 #     "pyjwt>=2.15", "python-multipart", "redis>=8.1", "sqlalchemy[asyncio]>=2.1", "taskiq",
-#     "taskiq-redis",
 # ]
 # ///
 """Fail where a request has become dearer, by what a busy machine cannot change.

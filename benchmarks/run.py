@@ -2,9 +2,9 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#     "aiosqlite", "alembic", "cookiecutter>=2.7", "fastapi>=0.165", "httptools", "pwdlib[argon2]",
-#     "pydantic-settings", "pyjwt[crypto]>=2.15", "python-multipart", "redis>=8.1",
-#     "sqlalchemy[asyncio]>=2.1", "taskiq", "taskiq-redis", "uvicorn>=0.54",
+#     "aiosqlite", "alembic", "argon2-cffi", "cookiecutter>=2.7", "fastapi>=0.165", "httptools",
+#     "httpx2", "pydantic-settings", "pyjwt[crypto]>=2.15", "python-multipart", "redis>=8.1",
+#     "sqlalchemy[asyncio]>=2.1", "taskiq", "uvicorn>=0.54",
 #     "uvloop; sys_platform != 'win32'", "websockets",
 # ]
 # ///
@@ -22,7 +22,13 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-SECTIONS = {"in_process": (3, 1000), "served": (15, 1000), "growth": (7, 300), "start": (7, 0)}
+SECTIONS = {
+    "in_process": (3, 1000),
+    "identity": (7, 1000),
+    "served": (15, 1000),
+    "growth": (7, 300),
+    "start": (7, 0),
+}
 LIBRARIES = "fastapi starlette pydantic uvicorn uvloop httptools sqlalchemy".split()
 
 

@@ -1,9 +1,11 @@
 """Measure what a room costs: 1,000 sockets, next to a bare Starlette endpoint with a list of them.
 
-The fan-out of single messages and of bursts, and the memory that a socket takes while it is idle.
+It measures the fan-out of single messages and of bursts, the processor time that they take, and the
+memory of an idle socket. A third server is ours with a plain queue: a task per socket that waits on
+an `asyncio.Queue`.
 
-Each is served by a process of its own, and asked in turns, so that a busy machine slows both.
-The clients read bytes and parse nothing, so that the servers are what is measured.
+Each is served by a process of its own, and they take turns, so that a busy machine slows all. The
+clients read bytes and parse nothing, so that the servers are what is measured.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import asyncio
 import base64
 import os
 import resource
+import shutil
 import socket
 import statistics
 import subprocess
@@ -46,6 +49,33 @@ async def chat(websocket):
 
 app = Starlette(routes=[WebSocketRoute("/ws/{room}", chat)])
 """
+# Takes the place of app/realtime/outgoing_queue.py.
+PLAIN_QUEUE = """
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+Send = Callable[[str], Coroutine[Any, Any, None]]
+
+class OutgoingQueue:
+    def __init__(self, size, send, on_overflow):
+        self.overflowed = False
+        self._send = send
+        self._on_overflow = on_overflow
+        self._queue = asyncio.Queue(size)
+
+    def put(self, text):
+        try:
+            self._queue.put_nowait(text)
+        except asyncio.QueueFull:
+            if not self.overflowed:
+                self.overflowed = True
+                self._on_overflow()
+
+    async def send_waiting(self):
+        while True:
+            await self._send(await self._queue.get())
+"""
 ROUNDS = {"single messages": 1, "bursts of 50": 50}
 # What a client must send masked; with a mask of zeros the text stays as it is.
 END = b"the end of the round"
@@ -73,6 +103,8 @@ def served(directory: Path, program: Path) -> Iterator[Server]:
         "LOG_LEVEL": "ERROR",
         "WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "10000",
         "WEBSOCKET_MESSAGE_RATE": "100000",
+        # More than a burst has messages, so that no socket is closed for being slow.
+        "WEBSOCKET_QUEUE_SIZE": "1000",
     }
     port = free_port()
     # The clients are too plain to answer a ping.
@@ -126,6 +158,12 @@ def memory(process: int) -> int:
     return int(pages) * resource.getpagesize()
 
 
+def processor_time(process: int) -> float:
+    """Return the processor time of a process, in seconds."""
+    nanoseconds = Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[0]
+    return int(nanoseconds) / 1e9
+
+
 async def fill(servers: dict[str, Server], sockets: int) -> tuple[dict[str, Room], float]:
     """Open the sockets; return them, and how much memory bare ones take, against ours."""
     rooms: dict[str, Room] = {}
@@ -158,14 +196,22 @@ async def run(servers: dict[str, Server], sockets: int, rounds: int) -> None:
     ratios = {}
     for kind, messages in ROUNDS.items():
         rates: dict[str, list[float]] = {name: [] for name in rooms}
+        times: dict[str, list[float]] = {name: [] for name in rooms}
         # As many messages of either kind, in turns; the first round warms up.
         for number in range(rounds * (1 if messages > 1 else 10) + 1):
             for name, room in rooms.items():
+                before = processor_time(servers[name][1])
                 seconds = await say(room, messages)
+                taken = processor_time(servers[name][1]) - before
                 if number:
                     rates[name].append(sockets * messages / seconds)
+                    times[name].append(taken / (sockets * messages) * 1e6)
         for name, values in rates.items():
-            print(f"{kind:16} {name:6} {statistics.median(values):10,.0f} messages a second")
+            rate, time_taken = statistics.median(values), statistics.median(times[name])
+            print(f"{kind:16} {name:6} {rate:10,.0f} messages a second, {time_taken:5.1f} us each")
+        pairs = zip(times["plain"], times["room"], strict=True)
+        ratio = statistics.median(plain / ours for plain, ours in pairs)
+        print(f"{kind:16} a plain queue takes {ratio:.2f} times the processor time")
         pairs = zip(rates["room"], rates["bare"], strict=True)
         ratios[kind] = [ours / bare for ours, bare in pairs]
     medians = {kind: statistics.median(values) for kind, values in ratios.items()}
@@ -193,9 +239,15 @@ def main() -> None:
         subprocess.run([*command, "use_websocket=true"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["uv", "sync", "--quiet"], cwd=ours, check=True)
         program = ours / ".venv/bin/uvicorn"
+        plain = Path(directory, "plain")
+        shutil.copytree(ours / "app", plain / "app")
+        queue = plain / "app/realtime/outgoing_queue.py"
+        assert queue.exists()
+        queue.write_text(PLAIN_QUEUE, encoding="utf-8")
         servers = {
             "bare": stack.enter_context(served(bare, program)),
             "room": stack.enter_context(served(ours, program)),
+            "plain": stack.enter_context(served(plain, program)),
         }
         asyncio.run(run(servers, arguments.sockets, arguments.rounds))
 

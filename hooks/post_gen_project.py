@@ -1,70 +1,100 @@
-"""Leave the files that were picked, and make the project ready to start.
+"""Remove the files of options that were not chosen, and write `.env`.
 
-Cookiecutter renders this file and runs it in the new project directory, with its own Python:
-standard library only, and few imports, because everybody who generates a project waits for them.
+Cookiecutter renders this file and runs it in the new project directory, with its own Python. It
+uses only the standard library, and imports little, because every user waits for it.
 """
 
 import json
 import os
 import sys
 
-# What a checkout of the template holds after somebody has run the service in it, unrendered.
+# What running the service in a checkout of the template leaves there. Cookiecutter copies it.
 STRAYS = {
     "__pycache__",
     ".coverage",
+    ".env",
     ".mypy_cache",
     ".pytest_cache",
     ".ruff_cache",
     ".venv",
+    "app.db",
+    "app.db-shm",
+    "app.db-wal",
     "uv.lock",
 }
 PLACEHOLDER = "change-me"
 
-# tojson writes an apostrophe as \u0027, so that no answer can end this literal.
+# tojson writes an apostrophe as \u0027, so no answer can end this literal.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 
 AUTH = """
     app/api/routes/me.py
     app/auth/__init__.py
+    app/auth/claims.py
     app/auth/dependencies.py
+    app/auth/keys.py
+    app/auth/secret_keys.py
+    app/auth/token_cache.py
     app/auth/tokens.py
+    app/auth/verifier.py
     tests/api/routes/test_me.py
-    tests/auth/test_dependencies.py
     tests/auth/support.py
+    tests/auth/test_claims.py
+    tests/auth/test_dependencies.py
+    tests/auth/test_secret_keys.py
+    tests/auth/test_token_cache.py
     tests/auth/test_tokens.py
+    tests/auth/test_verifier.py
+""".split()
+VERIFY = """
+    app/auth/discovery.py
+    app/auth/fetch.py
+    app/auth/jwk.py
+    app/auth/jwks.py
+    app/auth/verify.py
+    tests/auth/test_discovery.py
+    tests/auth/test_fetch.py
+    tests/auth/test_jwk.py
+    tests/auth/test_jwks.py
+    tests/auth/test_verify.py
 """.split()
 ISSUE = """
     app/api/routes/users.py
     app/api/routes/token.py
+    app/auth/common_passwords.py
     app/auth/users.py
     app/auth/issue.py
+    app/auth/login.py
     app/auth/login_limit.py
     app/auth/models.py
     app/auth/passwords.py
     app/auth/refresh.py
-    migrations/versions/users_0001.py
+    app/users.py
     tests/api/routes/test_users.py
     tests/api/routes/test_token.py
+    tests/auth/test_common_passwords.py
     tests/auth/test_users.py
     tests/auth/test_issue.py
+    tests/auth/test_login.py
     tests/auth/test_login_limit.py
     tests/auth/test_passwords.py
     tests/auth/test_refresh.py
+    tests/test_users.py
 """.split()
 REALTIME = """
     app/api/routes/ws.py
     app/core/websocket_protocol.py
     app/realtime/__init__.py
     app/realtime/hub.py
-    app/realtime/inbox.py
     app/realtime/member.py
     app/realtime/memory_hub.py
+    app/realtime/outgoing_queue.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
     tests/core/test_websocket_protocol.py
-    tests/realtime/test_inbox.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py
+    tests/realtime/test_outgoing_queue.py
     tests/realtime/test_realtime.py
     tests/realtime/test_redis_hub.py
 """.split()
@@ -75,30 +105,57 @@ DATABASE = """
     app/db/base.py
     app/db/errors.py
     app/db/models.py
+    app/db/outage.py
     app/db/migration_state.py
     app/db/sessions.py
     app/db/pool.py
     app/middleware/transaction.py
     migrations/env.py
     migrations/script.py.mako
-    migrations/versions/items_0001.py
+    migrations/versions/0001_initial.py
     tests/api/routes/test_items.py
     tests/fixtures/database.py
     tests/db/test_base.py
+    tests/db/test_errors.py
     tests/db/test_migration_state.py
+    tests/db/test_outage.py
     tests/middleware/test_transaction.py
+""".split()
+
+TASKIQ = """
+    app/api/routes/tasks.py
+    app/tasks/broker.py
+    app/tasks/insist.py
+    app/tasks/memory_broker.py
+    app/tasks/memory_results.py
+    app/tasks/middleware.py
+    app/tasks/receiver.py
+    app/tasks/redis_results.py
+    app/tasks/registry.py
+    app/tasks/results.py
+    app/tasks/schedule.py
+    app/tasks/scheduler.py
+    app/tasks/stream_message.py
+    app/tasks/streams.py
+    app/tasks/watchdog.py
+    app/worker.py
+    tests/tasks/test_broker.py
+    tests/tasks/test_insist.py
+    tests/tasks/test_memory_broker.py
+    tests/tasks/test_receiver.py
+    tests/tasks/test_results.py
+    tests/tasks/test_schedule.py
+    tests/tasks/test_scheduler.py
+    tests/tasks/test_streams.py
+    tests/tasks/test_watchdog.py
+    tests/test_worker.py
 """.split()
 
 Answers = dict[str, object]
 
 
 def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
-    """Return a row for each pick: whether it was picked, and the files that are there for it."""
-    redis = (
-        answers["use_rate_limit"] is True
-        or answers["use_websocket"] is True
-        or answers["background_tasks"] == "taskiq"
-    )
+    """Return one row per option: whether it was chosen, and the files that it owns."""
     return [
         (answers["use_request_logging"] is True, middleware("request_logging")),
         (answers["use_security_headers"] is True, middleware("security_headers")),
@@ -124,24 +181,22 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_gzip"] is True, middleware("gzip")),
         (answers["use_api_key"] is True, middleware("api_key")),
         (answers["jwt"] != "none", [*middleware("jwt"), *AUTH]),
-        (
-            answers["jwt"] == "verify",
-            [
-                "app/auth/jwks.py",
-                "app/auth/verify.py",
-                "tests/auth/test_jwks.py",
-                "tests/auth/test_verify.py",
-            ],
-        ),
+        (answers["jwt"] == "verify", VERIFY),
         (answers["jwt"] == "issue", ISSUE),
         (
             answers["background_tasks"] != "none",
             [
                 "app/tasks/__init__.py",
+                "app/tasks/errors.py",
+                "app/tasks/job.py",
                 "app/tasks/jobs.py",
+                "app/tasks/owner.py",
                 "app/tasks/status.py",
                 "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_context.py",
+                "tests/tasks/test_job.py",
                 "tests/tasks/test_jobs.py",
+                "tests/tasks/test_owner.py",
             ],
         ),
         (
@@ -157,18 +212,14 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
             answers["background_tasks"] == "taskiq",
             [
                 *middleware("after_commit"),
-                "app/api/routes/tasks.py",
-                "app/tasks/broker.py",
-                "app/tasks/middleware.py",
-                "app/tasks/streams.py",
-                "app/worker.py",
-                "tests/tasks/test_broker.py",
-                "tests/tasks/test_streams.py",
-                "tests/test_worker.py",
+                *TASKIQ,
             ],
         ),
         (answers["use_websocket"] is True, [*middleware("websocket"), *REALTIME]),
-        (redis, ["app/core/redis.py", "tests/core/test_redis.py", "tests/fixtures/redis.py"]),
+        (
+            answers["__redis"] == "redis",
+            ["app/core/redis.py", "tests/core/test_redis.py", "tests/fixtures/redis.py"],
+        ),
         (
             answers["use_rate_limit"] is True
             or answers["use_websocket"] is True
@@ -178,7 +229,10 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["use_example_middleware"] is True, middleware("example")),
         (answers["database"] != "none", DATABASE),
         (answers["database"] == "sqlite", database("sqlite")),
-        (answers["database"] == "postgresql", database("postgresql")),
+        (
+            answers["database"] == "postgresql",
+            [*database("postgresql"), "app/db/idle.py", "tests/db/test_idle.py"],
+        ),
         (answers["use_docker"] is True, ["Dockerfile", "compose.yaml", ".dockerignore"]),
         (answers["ci"] == "github", [".github/workflows/ci.yml", ".github/dependabot.yml"]),
         (answers["ci"] == "gitlab", [".gitlab-ci.yml", "renovate.json"]),
@@ -196,25 +250,28 @@ def middleware(name: str) -> list[str]:
 
 
 def prune(rows: list[tuple[bool, list[str]]]) -> None:
-    """Remove the files of what was not picked, once all that the manifest names is there."""
+    """Remove the files of the options that were not chosen.
+
+    Removes nothing if a file of the manifest is missing, but exits with an error.
+    """
     if missing := [path for _, paths in rows for path in paths if not os.path.isfile(path)]:
         sys.exit(
-            "ERROR: the manifest names files that the template does not have"
-            f" ({', '.join(missing)}). This is a bug of the template: please report it. {left()}"
+            "ERROR: The manifest lists files that the template does not have"
+            f" ({', '.join(missing)}). This is a bug in the template; please report it. {remedy()}"
         )
-    for picked, paths in rows:
-        if not picked:
+    for is_chosen, paths in rows:
+        if not is_chosen:
             for path in paths:
                 os.remove(path)
 
 
-def left() -> str:
-    """Say what becomes of the directory, which Cookiecutter removes only if it has made it."""
-    return f"If {os.getcwd()} is left, it is no whole project: delete what was generated there."
+def remedy() -> str:
+    """Return what to do about the directory, which Cookiecutter removes only if it created it."""
+    return f"If {os.getcwd()} still exists, it is incomplete; delete what was generated there."
 
 
 def tidy(directory: str) -> None:
-    """Remove strays and empty directories."""
+    """Remove strays and empty directories, except in a Git repository."""
     for entry in list(os.scandir(directory)):
         if entry.name in STRAYS:
             remove(entry)
@@ -225,9 +282,9 @@ def tidy(directory: str) -> None:
 
 
 def remove(entry: "os.DirEntry[str]") -> None:
-    """Remove a file, or a directory with all that it holds."""
+    """Remove a file, or a directory with its contents."""
     if entry.is_dir(follow_symlinks=False):
-        import shutil  # slow to import, and seldom needed
+        import shutil  # slow to import, and rarely needed
 
         shutil.rmtree(entry.path)
     else:
@@ -235,28 +292,28 @@ def remove(entry: "os.DirEntry[str]") -> None:
 
 
 def write_env() -> None:
-    """Write .env from .env.example, a fresh secret for each placeholder, readable by its owner."""
+    """Write `.env` from `.env.example`, with a fresh secret in place of each placeholder.
+
+    Only its owner may read the file.
+    """
     with open(".env.example", encoding="utf-8") as example:
         lines = [with_secret(line) for line in example]
-    try:
-        descriptor = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
+    descriptor = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8", newline="\n") as env:
         env.writelines(lines)
 
 
 def with_secret(line: str) -> str:
-    """Return `line` of a .env file with a fresh secret in the place of a placeholder."""
+    """Return a line of a `.env` file with a fresh secret in place of the placeholder."""
     name, _, value = line.partition("=")
     if name.startswith("#") or value.strip() != PLACEHOLDER:
         return line
     return f"{name}={os.urandom(32).hex()}\n"
 
 
-def say_what_is_next(answers: Answers) -> None:
+def print_next_steps(answers: Answers) -> None:
     """Print the commands that start the service and run its tests."""
-    advice = f"""
+    text = f"""
 Your service is ready. Next:
 
   cd {answers["project_slug"]}
@@ -264,25 +321,25 @@ Your service is ready. Next:
   uv run pytest
 """
     try:
-        os.write(1, advice.encode())
+        os.write(1, text.encode())
     except OSError:
-        return  # nobody listens, which is no reason to take the project back
+        return  # a closed standard output must not make the hook fail
 
 
 def main() -> None:
-    """Prune and complete the project in the current directory."""
+    """Complete the project in the current directory."""
     answers: Answers = json.loads(ANSWERS)
     prune(manifest(answers))
     tidy(".")
     write_env()
-    say_what_is_next(answers)
+    print_next_steps(answers)
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(f"ERROR: interrupted. {left()}")
+        sys.exit(f"ERROR: Interrupted. {remedy()}")
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-        sys.exit(f"ERROR: the project could not be completed: {problem}. {left()}")
+        sys.exit(f"ERROR: The project could not be completed: {problem}. {remedy()}")

@@ -1,7 +1,7 @@
-"""Refuse answers that make no working project: all of them at once, before a file is written.
+"""Reject invalid answers, all of them at once, before any file is written.
 
-Cookiecutter renders this file and runs it in the new project directory, with its own Python:
-standard library only, and few imports, because everybody who generates a project waits for them.
+Cookiecutter renders this file and runs it in the new project directory, with its own Python. It
+uses only the standard library, and imports little, because every user waits for it.
 """
 
 import json
@@ -40,8 +40,9 @@ WINDOWS_DEVICES = {
     *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
 }
 
-# A project that bears the name of something it depends on, even indirectly, shadows it: at best uv
-# refuses that, at worst it installs releases from years ago that did not depend on it yet.
+# A project must not have the name of one of its dependencies, even an indirect one. At best, uv
+# refuses to install it; at worst, it installs releases from years ago that did not have this
+# dependency yet.
 DEPENDENCIES = frozenset(
     """
     aiohappyeyeballs aiohttp aiosignal aiosqlite alembic annotated-doc annotated-types anyio
@@ -53,7 +54,7 @@ DEPENDENCIES = frozenset(
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
     opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
     opentelemetry-proto opentelemetry-sdk opentelemetry-semantic-conventions packaging pathspec
-    platformdirs pluggy pre-commit propcache protobuf psycopg psycopg-binary pwdlib pycparser pycron
+    platformdirs pluggy pre-commit propcache protobuf psycopg psycopg-binary pycparser pycron
     pydantic pydantic-core pydantic-settings pygments pyjwt pytest pytest-cov pytest-xdist
     python-discovery python-dotenv python-multipart pyyaml redis requests ruff sniffio
     sortedcontainers sqlalchemy starlette taskiq taskiq-dependencies taskiq-redis truststore
@@ -62,9 +63,9 @@ DEPENDENCIES = frozenset(
     """.split()
 )
 
-# Control characters, surrogates, line separators and the marks that reorder the text around them:
-# TOML refuses most of them, and the rest mislead whoever reads the files. The joiner inside emoji
-# (U+200D) is welcome.
+# Control characters, surrogates, line separators, and marks that reorder the text around them. TOML
+# rejects most of them, and the others mislead readers of the files. The joiner in emoji (U+200D) is
+# allowed.
 UNSAFE_RANGES = (
     (0x0000, 0x001F),
     (0x007F, 0x009F),
@@ -75,12 +76,15 @@ UNSAFE_RANGES = (
     (0xD800, 0xDFFF),
 )
 
-# tojson writes an apostrophe as \u0027, so that no answer can end this literal.
+# tojson writes an apostrophe as \u0027, so no answer can end this literal.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
 
 
 def problems(answers: dict[str, object], directory: list[str]) -> list[str]:
-    """Return a line for each problem with the answers and with what the directory holds already."""
+    """Return one line per problem: the question, what is wrong, and what to do.
+
+    `directory`: the names of the entries in the project directory.
+    """
     checked = [
         *((question, text_problem(question, answers.get(question))) for question in TEXTS),
         *((question, boolean_problem(question, answers.get(question))) for question in BOOLEANS),
@@ -92,29 +96,32 @@ def problems(answers: dict[str, object], directory: list[str]) -> list[str]:
 
 
 def text_problem(question: str, answer: object) -> str | None:
-    """Say what is wrong with the answer to a question in free text."""
+    """Return what is wrong with the answer to a question for a text, if anything."""
     if not isinstance(answer, str):
-        return f"{shown(answer)} is not text; answer with text"
+        return f"{shown(answer)} is not a text; answer with a text"
     if len(answer) > TEXT_LENGTH:
-        return f"it has {len(answer)} characters; answer with at most {TEXT_LENGTH}"
+        return f"has {len(answer)} characters; use at most {TEXT_LENGTH}"
     if unsafe := {f"U+{ord(character):04X}" for character in answer if is_unsafe(character)}:
-        return f"it holds unsafe characters ({', '.join(sorted(unsafe))}); answer without them"
+        return f"contains unsafe characters ({', '.join(sorted(unsafe))}); remove them"
     if question == "project_slug":
         return slug_problem(answer)
     if question == "project_name" and not answer.strip():
-        return "it is blank; answer with a name"
+        return "must not be blank; enter a name"
     if question == "author_email" and answer and not is_address(answer):
-        return f"{shown(answer)} is not an address; answer like you@example.com, or with nothing"
+        return (
+            f"{shown(answer)} is not an e-mail address; enter an address such as you@example.com,"
+            " or nothing"
+        )
     return None
 
 
 def is_unsafe(character: str) -> bool:
-    """Whether no file of a project should hold the character."""
+    """Return whether a character is in `UNSAFE_RANGES`."""
     return any(first <= ord(character) <= last for first, last in UNSAFE_RANGES)
 
 
 def slug_problem(slug: str) -> str | None:
-    """Say why the slug cannot name a directory on every system, or a distribution (PEP 508)."""
+    """Return why the slug is not valid as a directory on all systems or as a package (PEP 508)."""
     name = slug.lower()
     if (
         not (slug and slug.isascii())
@@ -122,25 +129,25 @@ def slug_problem(slug: str) -> str | None:
         or not (ALPHANUMERIC | SEPARATORS).issuperset(name)
     ):
         return (
-            f"{shown(slug)} cannot name both a directory and a distribution; answer with"
-            " ASCII letters, digits, '-', '_' and '.', a letter or a digit first and last"
+            f"{shown(slug)} is not a valid name for a directory and a package; use ASCII letters,"
+            " digits, '-', '_' and '.', with a letter or a digit at the start and at the end"
         )
     if len(slug) > SLUG_LENGTH:
-        return f"it has {len(slug)} characters; answer with at most {SLUG_LENGTH}"
+        return f"has {len(slug)} characters; use at most {SLUG_LENGTH}"
     if name.partition(".")[0] in WINDOWS_DEVICES:
-        return f"{shown(slug)} is a device on Windows; answer with another name"
+        return f"{shown(slug)} is the name of a device on Windows; choose another name"
     if normalized(name) in DEPENDENCIES:
-        return f"{shown(slug)} is a package that the service depends on; answer with another name"
+        return f"{shown(slug)} is a package that the service depends on; choose another name"
     return None
 
 
 def normalized(name: str) -> str:
-    """Return the lower-case name as package indexes compare it (PEP 503)."""
+    """Return a lower-case name in the form in which package indexes compare it (PEP 503)."""
     return "-".join(filter(None, name.replace("_", "-").replace(".", "-").split("-")))
 
 
 def is_address(text: str) -> bool:
-    """Whether the text looks like an e-mail address."""
+    """Return whether a text looks like an e-mail address."""
     user, _, host = text.partition("@")
     return bool(user and host) and not any(
         character.isspace() or character in '@<>()[],;:"\\' for character in user + host
@@ -148,56 +155,59 @@ def is_address(text: str) -> bool:
 
 
 def boolean_problem(question: str, answer: object) -> str | None:
-    """Say what is wrong with the answer to a yes-or-no question."""
+    """Return what is wrong with the answer to a yes-or-no question, if anything."""
     if not isinstance(answer, bool):
-        # Older releases leave what was typed on the command line as text, and "n" is true.
-        return f"{shown(answer)} is not a boolean; answer yes or no to Cookiecutter 2.7 or newer"
+        # Older releases keep an answer on the command line as text, and the text "n" is true.
+        return f"{shown(answer)} is not a boolean; answer yes or no, with Cookiecutter 2.7 or newer"
     return None
 
 
 def choice_problem(question: str, answer: object) -> str | None:
-    """Say what is wrong with the answer to a question that lists its choices."""
+    """Return what is wrong with the answer to a question with choices, if anything."""
     if answer not in CHOICES[question]:
-        return (
-            f"{shown(answer)} is not a choice; answer with one of: {', '.join(CHOICES[question])}"
-        )
+        return f"{shown(answer)} is not a choice; choose one of: {', '.join(CHOICES[question])}"
     return None
 
 
 def jwt_problem(answers: dict[str, object]) -> str | None:
-    """Say which other answer the answer to jwt asks for."""
+    """Return which other answer the answer to `jwt` requires, if any."""
     if answers.get("jwt") == "issue" and answers.get("database") == "none":
-        return "issue keeps users in a database; pick a database too, or answer with verify or none"
+        return (
+            "'issue' needs a database; answer database=sqlite or database=postgresql as well,"
+            " or answer jwt=verify or jwt=none"
+        )
     return None
 
 
 def directory_problem(directory: list[str]) -> str | None:
-    """Say why a project cannot go where there are files already: it would overwrite them."""
+    """Return why no project may be generated into the directory, if it contains files."""
     if set(directory) - {".git"}:
         return (
-            "its directory is not empty; answer with another name, or go elsewhere with"
-            " --output-dir, or delete what an interrupted run left there, or change a project that"
-            " was generated by `cruft update`"
+            "the directory of this name is not empty; choose another name, choose another place"
+            " with --output-dir, delete what an interrupted run left there, or change an existing"
+            " project with `cruft update`"
         )
     return None
 
 
 def shown(answer: object) -> str:
-    """Return the answer as a message can show it: in ASCII, on one line, shortened."""
+    """Return an answer for use in a message: in ASCII, on one line, shortened."""
     text = ascii(answer)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def main() -> None:
-    """Exit in silence, or with 1 and every problem on the standard error output."""
+    """Exit with status 1 and one line per problem on standard error if there are any."""
     if found := problems(json.loads(ANSWERS), os.listdir()):
-        sys.exit("\n".join(["ERROR: nothing was generated, because of these answers:", *found]))
+        sys.exit("\n".join(["ERROR: No project was generated. Invalid answers:", *found]))
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(f"ERROR: interrupted: nothing was generated; {os.getcwd()} may be left, empty")
+        sys.exit(
+            f"ERROR: Interrupted. No project was generated; delete {os.getcwd()} if it is empty."
+        )
     except Exception as error:
-        sys.exit(f"ERROR: nothing was generated: {type(error).__name__}: {error}")
+        sys.exit(f"ERROR: No project was generated: {type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ SHORT = {
     "database.py": ["--rounds=1", "--requests=5"],
     "generate.py": ["--runs=1"],
     "login.py": ["--tries=2"],
-    "run.py": ["growth", "served", "start", "--rounds=2"],
+    "run.py": ["growth", "identity", "served", "start", "--rounds=2"],
     "websocket.py": ["--sockets=200", "--rounds=1"],
 }
 # Which `.ci/run` runs.

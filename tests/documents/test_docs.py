@@ -13,11 +13,13 @@ import pytest
 
 from tests.conftest import Projects
 from tests.support.newcomer import Block, Newcomer, blocks, repository
-from tests.support.picks import ALWAYS, DEFAULTS, OWNED, QUESTIONS, picked
+from tests.support.picks import ALWAYS, DEFAULTS, OWNED, QUESTIONS, Answers, picked
 from tests.support.redis_server import redis_server
-from tests.support.template import ROOT, TREE
+from tests.support.template import ROOT, TREE, cookiecutter, typing
 
-PATHS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PATHS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+# The reader of README.md is in a clone.
+CLONE = "git clone -q https://github.com/OWNER/REPO && cd REPO"
 DOCUMENTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PATHS}
 BLOCKS = {name: blocks(text) for name, text in DOCUMENTS.items()}
 NOT_RUN = [(name, block) for name in BLOCKS for block in BLOCKS[name] if block.marker == "not run"]
@@ -41,6 +43,8 @@ def newcomer(tmp_path: Path, template: Path) -> Iterator[Newcomer]:
 @pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("name", [name for name in BLOCKS if BLOCKS[name]])
 def test_the_commands_work(name: str, newcomer: Newcomer) -> None:
+    if name == "README.md":
+        newcomer.run(CLONE)
     if "localhost:6379" not in DOCUMENTS[name]:
         follow(newcomer, BLOCKS[name])
         return
@@ -101,6 +105,19 @@ def test_the_questions_are_those_that_are_asked() -> None:
         expected.append(cells)
     documented = rows(DOCUMENTS["docs/options.md"])
     assert [row[: len(cells)] for row, cells in zip(documented, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["a space at the prompt", "nothing"])
+def test_the_author_may_be_empty(tmp_path: Path, typed: bool) -> None:
+    if typed:
+        spaces: Answers = {"author_name": " ", "author_email": " "}
+        result = cookiecutter(output=tmp_path / "out", typed=typing(spaces))
+    else:
+        empty = ["author_name=", "author_email="]
+        result = cookiecutter("--no-input", *empty, output=tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    metadata = (tmp_path / "out" / "my-service" / "pyproject.toml").read_text(encoding="utf-8")
+    assert "authors" not in tomllib.loads(metadata)["project"]
 
 
 def test_the_readme_has_each_pick_and_its_default() -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.combinations.rendering import Template
 from tests.conftest import Bake, Projects
 from tests.documents.test_readme import commands
 from tests.generation.test_generated_text import HOSTILE
 from tests.support.picks import COMBINATIONS, DEFAULTS, EVERYTHING, FOR_COMPOSE, NOTHING, Answers
 from tests.support.service import environment, serving
-from tests.support.template import ROOT, files_below
+from tests.support.template import files_below, with_derived
 
 SETTING = re.compile(r"^\| ((?:`[A-Z0-9_]+`(?:, )?)+) \|", re.MULTILINE)
 DEFAULT = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]+)` )?\|", re.MULTILINE)
@@ -60,12 +61,12 @@ def test_it_says_how_to_make_the_project_again(
 ) -> None:
     project = bake(**answers)
     shown = [block.code for block in commands(project / "README.md")]
-    (command,) = [code for code in shown if "cookiecutter" in code]
+    (command,) = [code for code in shown if code.startswith("uvx cookiecutter")]
     given = {line.strip().partition("=")[0] for line in command.splitlines()[1:]}
     assert given == {name for name, answer in answers.items() if answer != DEFAULTS[name]}
-    start = f"'{sys.executable}' -m cookiecutter '{ROOT}' -o '{tmp_path / 'out'}'"
+    start = f"'{sys.executable}' -m cookiecutter -o '{tmp_path / 'out'}'"
     subprocess.run(
-        ["bash", "-c", command.replace("uvx cookiecutter gh:OWNER/REPO", start)],
+        ["bash", "-c", command.replace("uvx cookiecutter", start, 1)],
         env=environment(HOME=str(tmp_path)),
         check=True,
     )
@@ -77,12 +78,41 @@ def test_it_says_how_to_make_the_project_again(
     assert (different, failed) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("gh:OWNER/REPO", "https://github.com/OWNER/REPO"),
+        ("gl:OWNER/REPO", "https://gitlab.com/OWNER/REPO"),
+        ("https://github.com/OWNER/REPO.git", "https://github.com/OWNER/REPO.git"),
+        ("https://ada:s3cret@git.example.com/a/b", "https://git.example.com/a/b"),
+        ("https://s3cret@example.com:8443/a/b", "https://example.com:8443/a/b"),
+        ("https://git:s3cret@example.com/a/b", "https://example.com/a/b"),
+        ("https://example.com/a.zip?token=s3cret", "https://example.com/a.zip"),
+        ("git+https://ada:s3cret@example.com/a", "git+https://example.com/a"),
+        ("ssh://git@example.com/a/b", "ssh://git@example.com/a/b"),
+        ("git@github.com:OWNER/REPO.git", "git@github.com:OWNER/REPO.git"),
+        ("/srv/templates/it's", "'/srv/templates/it'\\''s'"),
+        (".", "TEMPLATE"),
+        ("../REPO", "TEMPLATE"),
+    ],
+)
+def test_it_names_the_template_that_it_came_from(template: str, shown: str) -> None:
+    answers = with_derived(DEFAULTS) | {"_template": template}
+    readme = Template("README.md").render_whole(answers)
+    for command in ("uvx cookiecutter", "uvx cruft link"):
+        (line,) = re.findall(rf"^{command} (.*) --no-input", readme, re.MULTILINE)
+        assert line == shown
+    assert "s3cret" not in readme
+    assert ("TEMPLATE" in readme) == ("its path was given as" in readme)
+
+
 # Prints a line for each setting: its variable and its default, as `.env` has it.
 PRINT_DEFAULTS = """
 from app.config import Settings
 for name, field in Settings.model_fields.items():
     default = "" if field.is_required() else field.default
     default = getattr(default, "get_secret_value", lambda: default)()
+    default = ",".join(default) if isinstance(default, list) else default
     print(name.upper(), str(default).lower() if isinstance(default, bool) else default)
 """
 
@@ -106,6 +136,10 @@ def test_its_requests_work_as_printed(install: Bake, combination: str) -> None:
     asked = readme_of(project).partition("\n## Routes\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```sh\n(.*?)```", asked, re.DOTALL)
     script = "".join(blocks)
+    if SERVED[combination].get("jwt") == "verify":
+        # What the README says for those without a provider.
+        with (project / ".env").open("a", encoding="utf-8") as env:
+            env.write(f"JWT_SECRET_KEY={'0' * 64}\n")
     with serving(project) as service:
         paths = service.get("/openapi.json").json()["paths"]
         routes = {
@@ -141,5 +175,5 @@ def test_the_defaults_are_those_of_the_code(install: Bake, combination: str) -> 
     odd = {"WEBSOCKET_ORIGINS", "DATABASE_URL"}
     assert len(rows) > 10
     assert {row: rows[row] for row in rows.keys() - odd} == {
-        row: code[row].replace("[]", "") for row in rows.keys() - odd
+        row: code[row] for row in rows.keys() - odd
     }

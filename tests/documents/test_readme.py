@@ -1,4 +1,4 @@
-"""The commands of a generated README, and of ours for tests, typed by a newcomer."""
+"""The first commands of README.md, and those of a generated README, run literally."""
 
 import re
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents.test_docs import CLONE
 from tests.support.newcomer import Block, Newcomer, blocks, repository
 from tests.support.template import ROOT
 
@@ -14,10 +15,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docs")]
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
-    """Somebody who reads a README from its beginning."""
-    somebody = Newcomer(tmp_path, repository(tmp_path))
-    yield somebody
-    somebody.stop()
+    """A shell in which nothing of this template has been run yet."""
+    shell = Newcomer(tmp_path, repository(tmp_path))
+    yield shell
+    shell.stop()
 
 
 def commands(readme: Path) -> list[Block]:
@@ -25,9 +26,23 @@ def commands(readme: Path) -> list[Block]:
     return blocks(readme.read_text(encoding="utf-8"))
 
 
+def test_the_first_commands_need_python_and_git_only(newcomer: Newcomer) -> None:
+    newcomer.reject_pip()
+    newcomer.run("pip install uv", fails=True)
+    newcomer.run(CLONE)
+    start, test, *_ = commands(ROOT / "README.md")
+    newcomer.follow(start)
+    assert re.search(r"\d passed", newcomer.run(test.code))
+    # The service is beside the clone, and nothing that git does not ignore is left in it.
+    assert newcomer.run("git status --short") == ""
+    generated = Path(newcomer.variables["PWD"]).parent / "my-service" / "README.md"
+    assert f"uvx cookiecutter {newcomer.variables['PWD']} " in generated.read_text(encoding="utf-8")
+
+
 def test_a_newcomer_starts_and_tests_a_generated_service(newcomer: Newcomer) -> None:
     newcomer.run("pip install uv && uvx cookiecutter gh:OWNER/REPO && cd my-service")
-    start, test, *_ = commands(Path(newcomer.variables["PWD"]) / "README.md")
+    install, start, test, *_ = commands(Path(newcomer.variables["PWD"]) / "README.md")
+    assert install.code == "pip install uv\n"
     assert re.search(r"\d passed", newcomer.run(test.code))
     newcomer.serve(start.code, "http://localhost:8000/healthz")
 
@@ -35,7 +50,8 @@ def test_a_newcomer_starts_and_tests_a_generated_service(newcomer: Newcomer) -> 
 def test_the_test_command_sets_up_all_that_it_needs(newcomer: Newcomer) -> None:
     test = commands(ROOT / "README.md")[-1].code
     assert f"\n{test}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    newcomer.run("git clone -q https://github.com/OWNER/REPO && cd REPO")
-    # To collect the tests takes all that to run them takes; to run them all would never end.
+    newcomer.reject_pip()
+    newcomer.run(CLONE)
+    # Collecting the tests needs everything that running them needs, and takes seconds.
     newcomer.variables["PYTEST_ADDOPTS"] = "--collect-only"
     assert "test_the_test_command_sets_up" in newcomer.run(test)

@@ -15,19 +15,25 @@ from tests.support.picks import (
     Answers,
     files_of,
 )
-from tests.support.template import cookiecutter, files_below, load_hook, template_files
+from tests.support.template import (
+    cookiecutter,
+    files_below,
+    load_hook,
+    template_files,
+    with_derived,
+)
 
 REFUSED: dict[str, tuple[Answers, str]] = {
-    "blank name": ({"project_name": " "}, "project_name: it is blank; answer with a name"),
-    "no name": ({"project_slug": "up~"}, "project_slug: 'up~' cannot name both a directory and"),
-    "device": ({"project_slug": "nul"}, "project_slug: 'nul' is a device on Windows; answer with"),
+    "blank name": ({"project_name": " "}, "project_name: must not be blank; enter a name"),
+    "no name": ({"project_slug": "up~"}, "project_slug: 'up~' is not a valid name for a directory"),
+    "device": ({"project_slug": "nul"}, "project_slug: 'nul' is the name of a device on Windows"),
     "dependency": (
         {"project_name": "FastAPI"},
-        "project_slug: 'fastapi' is a package that the service depends on; answer with another",
+        "project_slug: 'fastapi' is a package that the service depends on; choose another",
     ),
-    "long": ({"description": "a" * 201}, "it has 201 characters; answer with at most 200"),
-    "control character": ({"author_name": "a\x07"}, "it holds unsafe characters (U+0007); answer"),
-    "no address": ({"author_email": "me"}, "author_email: 'me' is not an address; answer like"),
+    "long": ({"description": "a" * 201}, "description: has 201 characters; use at most 200"),
+    "control character": ({"author_name": "a\x07"}, "contains unsafe characters (U+0007); remove"),
+    "no address": ({"author_email": "me"}, "author_email: 'me' is not an e-mail address; enter an"),
 }
 
 
@@ -45,7 +51,7 @@ def test_the_template_holds_what_the_table_says() -> None:
 
 
 def test_the_manifest_owns_what_the_table_says() -> None:
-    rows = load_hook("post_gen_project", DEFAULTS).manifest(DEFAULTS)
+    rows = load_hook("post_gen_project", DEFAULTS).manifest(with_derived(DEFAULTS))
     paths = [path for _, paths in rows for path in paths]
     assert len(paths) == len(set(paths))
     assert set(paths) == set().union(*(row.files for row in OWNED))

@@ -162,7 +162,7 @@ def test_an_interrupt(template: Path, tmp_path: Path, moment: str, repository: F
         # No program of ours runs then; Cookiecutter says no more.
         assert generated
     else:
-        assert "ERROR: interrupted" in said
+        assert "ERROR: Interrupted" in said
         assert str(project) in said
         assert "Traceback" not in said
         assert bool(generated) == (moment == "post_gen_project")
@@ -195,7 +195,7 @@ def test_somebodys_project_is_not_generated_over(flags: str, tmp_path: Path) -> 
     before = files_below(output)
     result = cookiecutter("--no-input", *flags.split(), output=output)
     assert result.returncode == 1
-    assert "already exists" in result.stdout or "its directory is not empty" in result.stderr
+    assert "already exists" in result.stdout or "of this name is not empty" in result.stderr
     assert still_has(output, WORK | BESIDE)
     assert files_below(output) == before
 
@@ -218,8 +218,8 @@ def test_the_disk_is_full_when_the_secrets_are_written(
     _, stderr = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1
     project = output / "my-service"
-    assert "ERROR: the project could not be completed: OSError: " in stderr
-    assert f"If {project} is left, it is no whole project" in stderr
+    assert "ERROR: The project could not be completed: OSError: " in stderr
+    assert f"If {project} still exists, it is incomplete" in stderr
     assert still_has(output, mine)
     assert project.exists() == bool(repository)
 
@@ -245,8 +245,8 @@ def test_the_disk_is_full_while_the_project_is_written(small_disk: Path) -> None
     process = start(ROOT, output, "-f")
     _, stderr = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1
+    # Whether Cookiecutter names the file depends on whether it copies or renders it.
     assert "No space left on device" in stderr
-    assert str(output / "my-service") in stderr
     assert still_has(output, BESIDE | REPOSITORY)
 
 
@@ -272,7 +272,7 @@ def test_without_hooks_a_project_goes_nowhere_else(tmp_path: Path) -> None:
     arguments = ["--accept-hooks", "no", "project_slug=../up"]
     result = cookiecutter("--no-input", *arguments, output=output)
     assert result.returncode == 1
-    assert "project_slug: it names no directory" in result.stderr
+    assert "project_slug: is not a valid directory name" in result.stderr
     assert {entry.name for entry in tmp_path.iterdir()} == {"out", "home"}
     assert list(output.iterdir()) == []
 

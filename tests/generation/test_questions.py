@@ -33,8 +33,10 @@ WIRING = frozenset(
     app/factory.py
     app/serve.py
     app/stack.py
+    app/tasks/__init__.py
     compose.yaml
     migrations/env.py
+    migrations/versions/0001_initial.py
     pyproject.toml
     tests/conftest.py
     """.split()

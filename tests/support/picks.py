@@ -122,12 +122,21 @@ OWNED = [
         | {
             "app/api/routes/me.py",
             "app/auth/__init__.py",
+            "app/auth/claims.py",
             "app/auth/dependencies.py",
+            "app/auth/keys.py",
+            "app/auth/secret_keys.py",
+            "app/auth/token_cache.py",
             "app/auth/tokens.py",
+            "app/auth/verifier.py",
             "tests/api/routes/test_me.py",
             "tests/auth/support.py",
+            "tests/auth/test_claims.py",
             "tests/auth/test_dependencies.py",
+            "tests/auth/test_secret_keys.py",
+            "tests/auth/test_token_cache.py",
             "tests/auth/test_tokens.py",
+            "tests/auth/test_verifier.py",
         },
         ("jwt", "CurrentUser", "access token"),
     ),
@@ -136,13 +145,27 @@ OWNED = [
         ("verify",),
         frozenset(
             {
+                "app/auth/discovery.py",
+                "app/auth/fetch.py",
+                "app/auth/jwk.py",
                 "app/auth/jwks.py",
                 "app/auth/verify.py",
+                "tests/auth/test_discovery.py",
+                "tests/auth/test_fetch.py",
+                "tests/auth/test_jwk.py",
                 "tests/auth/test_jwks.py",
                 "tests/auth/test_verify.py",
             }
         ),
-        ("JWKS", "JWT_ALGORITHM", "JWT_TYPE"),
+        (
+            "JWKS",
+            "JWT_ALGORITHM",
+            "JWT_ACCEPT_ID_TOKENS",
+            "JWT_AUDIENCE_CLAIM",
+            "JWT_TYPE",
+            "JWT_SCOPE_CLAIMS",
+            "discover",
+        ),
     ),
     Owned(
         "jwt",
@@ -151,23 +174,28 @@ OWNED = [
             {
                 "app/api/routes/users.py",
                 "app/api/routes/token.py",
+                "app/auth/common_passwords.py",
                 "app/auth/users.py",
                 "app/auth/issue.py",
+                "app/auth/login.py",
                 "app/auth/login_limit.py",
                 "app/auth/models.py",
                 "app/auth/passwords.py",
                 "app/auth/refresh.py",
-                "migrations/versions/users_0001.py",
+                "app/users.py",
                 "tests/api/routes/test_users.py",
                 "tests/api/routes/test_token.py",
+                "tests/auth/test_common_passwords.py",
                 "tests/auth/test_users.py",
                 "tests/auth/test_issue.py",
+                "tests/auth/test_login.py",
                 "tests/auth/test_login_limit.py",
                 "tests/auth/test_passwords.py",
                 "tests/auth/test_refresh.py",
+                "tests/test_users.py",
             }
         ),
-        ("argon2", "pwdlib", "LOGIN_LIMIT", "refresh_token", "multipart"),
+        ("argon2", "LOGIN_LIMIT", "REGISTRATION", "refresh_token", "multipart"),
     ),
     Owned(
         "background_tasks",
@@ -175,10 +203,16 @@ OWNED = [
         frozenset(
             {
                 "app/tasks/__init__.py",
+                "app/tasks/errors.py",
+                "app/tasks/job.py",
                 "app/tasks/jobs.py",
+                "app/tasks/owner.py",
                 "app/tasks/status.py",
                 "tests/api/routes/test_tasks.py",
+                "tests/tasks/test_context.py",
+                "tests/tasks/test_job.py",
                 "tests/tasks/test_jobs.py",
+                "tests/tasks/test_owner.py",
             }
         ),
         ("app.tasks", "/tasks", "TASK_SHUTDOWN"),
@@ -203,11 +237,29 @@ OWNED = [
         | {
             "app/api/routes/tasks.py",
             "app/tasks/broker.py",
+            "app/tasks/insist.py",
+            "app/tasks/memory_broker.py",
+            "app/tasks/memory_results.py",
             "app/tasks/middleware.py",
+            "app/tasks/receiver.py",
+            "app/tasks/redis_results.py",
+            "app/tasks/registry.py",
+            "app/tasks/results.py",
+            "app/tasks/schedule.py",
+            "app/tasks/scheduler.py",
+            "app/tasks/stream_message.py",
             "app/tasks/streams.py",
+            "app/tasks/watchdog.py",
             "app/worker.py",
             "tests/tasks/test_broker.py",
+            "tests/tasks/test_insist.py",
+            "tests/tasks/test_memory_broker.py",
+            "tests/tasks/test_receiver.py",
+            "tests/tasks/test_results.py",
+            "tests/tasks/test_schedule.py",
+            "tests/tasks/test_scheduler.py",
             "tests/tasks/test_streams.py",
+            "tests/tasks/test_watchdog.py",
             "tests/test_worker.py",
         },
         ("taskiq", "AfterCommit", "middleware.after_commit", "broker"),
@@ -228,15 +280,15 @@ OWNED = [
             "app/core/websocket_protocol.py",
             "app/realtime/__init__.py",
             "app/realtime/hub.py",
-            "app/realtime/inbox.py",
             "app/realtime/member.py",
             "app/realtime/memory_hub.py",
+            "app/realtime/outgoing_queue.py",
             "app/realtime/redis_hub.py",
             "tests/api/routes/test_ws.py",
             "tests/core/test_websocket_protocol.py",
-            "tests/realtime/test_inbox.py",
             "tests/realtime/test_member.py",
             "tests/realtime/test_memory_hub.py",
+            "tests/realtime/test_outgoing_queue.py",
             "tests/realtime/test_realtime.py",
             "tests/realtime/test_redis_hub.py",
         },
@@ -266,24 +318,32 @@ OWNED = [
             app/db/base.py
             app/db/errors.py
             app/db/models.py
+            app/db/outage.py
             app/db/migration_state.py
             app/db/sessions.py
             app/db/pool.py
             app/middleware/transaction.py
             migrations/env.py
             migrations/script.py.mako
-            migrations/versions/items_0001.py
+            migrations/versions/0001_initial.py
             tests/api/routes/test_items.py
             tests/fixtures/database.py
             tests/db/test_base.py
+            tests/db/test_errors.py
             tests/db/test_migration_state.py
+            tests/db/test_outage.py
             tests/middleware/test_transaction.py
             """.split()
         ),
         ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
     ),
     Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
-    Owned("database", ("postgresql",), database("postgresql"), ("postgres", "psycopg")),
+    Owned(
+        "database",
+        ("postgresql",),
+        database("postgresql") | {"app/db/idle.py", "tests/db/test_idle.py"},
+        ("postgres", "psycopg", "DATABASE_POOLER"),
+    ),
     Owned(
         "use_docker",
         (True,),
@@ -318,6 +378,7 @@ ALWAYS = frozenset(
     app/api/routes/__init__.py
     app/api/routes/health.py
     app/api/routes/root.py
+    app/api/settings.py
     app/check.py
     app/core/__init__.py
     app/config.py
@@ -339,6 +400,7 @@ ALWAYS = frozenset(
     pyproject.toml
     tests/api/routes/test_health.py
     tests/api/routes/test_root.py
+    tests/api/test_settings.py
     tests/conftest.py
     tests/support.py
     tests/test_config.py

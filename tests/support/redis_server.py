@@ -1,4 +1,4 @@
-"""Redis for tests: the one that is there, and ones of a test's own that may be stopped."""
+"""Redis servers that a test may stop, and commands to any Redis server."""
 
 import os
 import shutil
@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,14 +19,14 @@ DEADLINE = 10
 
 
 def unavailable(reason: str) -> None:
-    """Skip the test, or fail it where REQUIRE_SERVICES says that nothing may be missing."""
+    """Skip the test, or fail it if REQUIRE_SERVICES is set."""
     if os.environ.get("REQUIRE_SERVICES"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -32,7 +34,7 @@ def free_port() -> int:
 
 
 def command(url: str, *words: str) -> bytes:
-    """Send one command to a Redis, and return the first line of its answer."""
+    """Send one command to a Redis server, and return the first line of its reply."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port or 6379), timeout=1) as client:
         database = address.path.strip("/") or "0"
@@ -46,7 +48,7 @@ def command(url: str, *words: str) -> bytes:
 
 @dataclass
 class RedisServer:
-    """A Redis of a test's own: it can fall silent, die and come back."""
+    """A Redis server that can be frozen, killed and started again."""
 
     port: int = field(default_factory=free_port)
 
@@ -54,12 +56,28 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    @property
+    def file(self) -> Path:
+        return Path(gettempdir()) / f"redis-{self.port}.rdb"
+
+    def reply(self, *words: str) -> bytes:
+        """Send one command, and return its whole reply, which has to be a text."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as client:
+            client.sendall(f"*{len(words)}\r\n".encode())
+            client.sendall("".join(f"${len(word)}\r\n{word}\r\n" for word in words).encode())
+            lines = client.makefile("rb")
+            return lines.read(int(lines.readline()[1:]))
+
+    def start(self, *options: str) -> None:
+        """Start it, and wait until it answers. `options`: of the program, such as `--timeout 4`."""
         program = shutil.which("redis-server")
         if program is None:
             unavailable("redis-server is not installed")
+        # A replica writes a file when it starts to follow its primary.
+        place = ["--dir", gettempdir(), "--dbfilename", self.file.name]
+        memory = ["--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen(
-            [str(program), "--port", str(self.port), "--save", "", "--appendonly", "no"],
+            [str(program), "--port", str(self.port), *place, *memory, *options],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + DEADLINE
@@ -80,11 +98,12 @@ class RedisServer:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.file.unlink(missing_ok=True)
 
 
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
-    """Run a Redis of the test's own."""
+    """Run a new Redis server."""
     server = RedisServer()
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""Say what is still unsafe in production: `python -m app.check`."""
+"""Report settings that are unsafe in production: `python -m app.check`."""
 
 import os
 import sys
@@ -14,8 +14,8 @@ from app.core.settings import describe
 
 
 def find_risks() -> Iterator[str]:
-    """Yield one line for each risk: the variable and what to do, never its value."""
-    # First as they are, then without DEBUG, which permits settings that otherwise prevent the start.
+    """Yield one line per risk: the variable, what is wrong and what to do, but never its value."""
+    # The second time without DEBUG, to report what is accepted only while it is on.
     for read_settings in (Settings, partial(Settings, debug=False)):
         try:
             yield from read_settings().risks()
@@ -24,15 +24,16 @@ def find_risks() -> Iterator[str]:
     # What the command `uvicorn` reads in place of FORWARDED_ALLOW_IPS.
     names = os.environ.get("UVICORN_FORWARDED_ALLOW_IPS", "").split(",")
     if trusts_clients(name.strip() for name in names):
-        yield "UVICORN_FORWARDED_ALLOW_IPS: a client could claim any address: name the proxies"
+        yield "UVICORN_FORWARDED_ALLOW_IPS: lets clients forge their address; list your proxies"
 
 
 def main() -> int:
-    """Print the risks, and return 1 if there are any."""
+    """Print the risks. Return 1 if there are any, else 0."""
     ArgumentParser(
         prog="python -m app.check",
-        description="Check the settings of the environment and of .env for use in production. "
-        "Ends with 1, after a line for each setting that is unsafe, or else with 0.",
+        description="Check the settings in the environment and in .env for use in production. "
+        "Prints one line per unsafe setting and exits with status 1, or prints 'ready' and exits "
+        "with status 0.",
     ).parse_args()
     risks = dict.fromkeys(find_risks())
     print(*risks or ["ready"], sep="\n")

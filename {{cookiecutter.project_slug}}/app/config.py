@@ -1,4 +1,4 @@
-"""The settings of this service: those of every pick, read from the environment and `.env`."""
+"""The settings of this service, read from the environment and `.env`."""
 
 import sys
 from functools import lru_cache
@@ -93,7 +93,7 @@ class Settings(
     CoreSettings,
     BaseSettings,
 ):
-    """Every field is an environment variable of the same name in upper case."""
+    """All settings. A field is read from the environment variable of its name in upper case."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -114,5 +114,5 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        print("The settings are not usable:", *describe(error), sep="\n  ", file=sys.stderr)
+        print("Invalid settings:", *describe(error), sep="\n  ", file=sys.stderr)
         raise SystemExit(3) from None

@@ -1,9 +1,9 @@
 # {% macro literal(text) %}# {% set quote = "'" if text.count('"') > text.count("'") else '"' %}{{ quote ~ text.replace("\\", "\\\\").replace(quote, "\\" ~ quote) ~ quote }}# {% endmacro %}
-"""Builds the application."""
+"""The application factory."""
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -13,7 +13,7 @@ from app import api, realtime
 # {%- else +%}from app import api
 # {%- endif +%}
 # {%- if cookiecutter.jwt == "issue" +%}
-from app.auth import users
+from app.auth import login
 
 # {%- endif +%}
 from app.config import Settings, get_settings
@@ -48,46 +48,40 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def log_layers(app: FastAPI) -> AsyncIterator[None]:
-    """Log the middleware stack once, when the service starts."""
-    layers = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
-    logger.info("middleware: %s", " > ".join(layers))
+async def log_middleware(app: FastAPI) -> AsyncIterator[None]:
+    """Log the middleware stack when the service starts."""
+    names = [getattr(layer.cls, "__name__", "") for layer in app.user_middleware]
+    logger.info("middleware: %s", " > ".join(names))
     yield
-
-
-# Entered in this order when the service starts, and exited in reverse when it stops.
-LIFESPANS = [
-    # {% if cookiecutter.__redis %}
-    redis.lifespan,
-    # {% endif %}
-    # {% if cookiecutter.database != "none" %}
-    sessions.lifespan,
-    # {% endif %}
-    # {% if cookiecutter.background_tasks == "taskiq" %}
-    broker.lifespan,
-    # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.lifespan,
-    # {% endif %}
-    # {% if cookiecutter.use_websocket %}
-    realtime.lifespan,
-    # {% endif %}
-    log_layers,
-]
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Run the lifespans of all options."""
-    async with AsyncExitStack() as entered:
-        for enter in LIFESPANS:
-            await entered.enter_async_context(enter(app))
+    """Enter these lifespans in order when the service starts, and exit them in reverse order."""
+    async with (
+        # {% if cookiecutter.__redis %}
+        redis.lifespan(app),
+        # {% endif %}
+        # {% if cookiecutter.database != "none" %}
+        sessions.lifespan(app),
+        # {% endif %}
+        # {% if cookiecutter.background_tasks == "taskiq" %}
+        broker.lifespan(app),
+        # {% elif cookiecutter.background_tasks == "fastapi" %}        runner.lifespan(app),
+        # {% endif %}
+        # {% if cookiecutter.use_websocket %}
+        realtime.lifespan(app),
+        # {% endif %}
+        log_middleware(app),
+    ):
         yield
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application.
 
-    `settings`: those of the environment and `.env` if None. Servers import `app.main`; tests call
-    this with settings of their own.
+    `settings`: by default they are read from the environment and `.env`. Servers import
+    `app.main`, which uses the default; tests pass settings of their own.
     """
     settings = settings or get_settings()
     # {% if cookiecutter.__redis %}
@@ -100,11 +94,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         # {% if false %}
         title="My Service",
-        # {% else %}        title={{ literal(cookiecutter.project_name) }},
-        # {% endif %}
-        # {% if false %}
         description="A FastAPI service",
-        # {% else %}        description={{ literal(cookiecutter.description) }},
+        # {% else %}        title={{ literal(cookiecutter.project_name) }},{{ "\n" }}        description={{ literal(cookiecutter.description) }},
         # {% endif %}
         version="0.1.0",
         docs_url="/docs" if settings.docs_enabled else None,
@@ -114,7 +105,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=stack(settings, limiter),
         # {% else %}        middleware=stack(settings),
         # {% endif %}
-        exception_handlers=errors.HANDLERS,
         responses=errors.RESPONSES,
         lifespan=lifespan,
         telemetry=telemetry.configure(settings),
@@ -125,16 +115,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     redis.set_up(app, client)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" %}
-    app.state.broker = broker.create_broker(settings)
+    app.state.broker = broker.create_broker(settings, client)
     # {% elif cookiecutter.background_tasks == "fastapi" %}    app.state.tasks = runner.TaskRunner(settings)
     # {% endif %}
     # {% if cookiecutter.use_websocket %}
     realtime.set_up(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
-    app.router.default = errors.not_found
-    api.include_routers(app, settings)
+    errors.set_up(app)
+    api.include_routers(app, settings.api_prefix)
     # {% if cookiecutter.jwt == "issue" %}
-    users.set_up(app, settings, limiter)
+    login.set_up(app, settings, limiter)
     # {% endif %}
     # {% if cookiecutter.use_api_key %}
     api_key.document(app, settings)

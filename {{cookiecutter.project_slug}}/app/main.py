@@ -1,4 +1,4 @@
-"""What a server imports: `app.main:app`, with the settings of the environment."""
+"""The application that servers import: `app.main:app`."""
 
 from app.config import get_settings
 from app.core.logging import configure_logging

@@ -56,7 +56,7 @@ def stack(
     limiter: Limiter,
     # {% endif %}
 ) -> list[Middleware]:
-    """Return the middleware stack, outermost layer first. README.md explains the order."""
+    """Return the middleware stack, outermost first. README.md explains the order."""
     layers: list[Middleware | None] = [
         # {% if cookiecutter.use_request_logging %}
         request_logging.layer(),

@@ -53,7 +53,12 @@ def render_item(kind: str, item: object, autogenerate: object) -> str | bool:
 async def run_online() -> None:
     """Connect, and run."""
     # A service that starts hands its settings over.
-    engine = db.create_engine(context.config.attributes.get("settings") or get_settings())
+    settings = context.config.attributes.get("settings") or get_settings()
+    # {% if cookiecutter.database == "postgresql" %}    # A migration of a large table may take longer than a request.
+    # {% endif %}
+    # {% if cookiecutter.database == "postgresql" %}    settings = settings.model_copy(update={"database_statement_timeout": 0})
+    # {% endif %}
+    engine = db.create_engine(settings)
     try:
         async with engine.execution_options(migration=True).connect() as connection:
             await connection.run_sync(run)

@@ -113,6 +113,10 @@ def safe() -> dict[str, str]:
         # {% if cookiecutter.background_tasks == "taskiq" %}
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         # {% endif %}
+        # {% if cookiecutter.jwt == "issue" %}
+        "ARGON2_TIME_COST": "3",
+        "ARGON2_MEMORY_COST": "65536",
+        # {% endif %}
     }
 
 
@@ -169,6 +173,14 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
+# {% if cookiecutter.database != "postgresql" %}
+def ready() -> None:
+    # {% else %}def ready(database: None) -> None:
+    # {% endif %}
+    """Skip a test of `/readyz` if what the service needs is not there."""
+
+
+@pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
     """A client of `app`."""
     return make_client(app)
@@ -179,6 +191,7 @@ def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
 def exposed() -> list[str]:
     """The headers that a script in a browser may read."""
     return [
+        "Location",
         "Retry-After",
         "WWW-Authenticate",
         # {% if cookiecutter.use_rate_limit %}

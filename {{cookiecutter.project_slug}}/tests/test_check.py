@@ -14,7 +14,7 @@ Run = Callable[[], tuple[int, list[str]]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; return its status and the lines that it prints."""
+    """Return a function that runs the command and returns its status and its output as lines."""
 
     def run() -> tuple[int, list[str]]:
         monkeypatch.setattr(sys, "argv", ["check"])
@@ -24,20 +24,20 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def ready(environ: Callable[..., None], safe: dict[str, str]) -> Callable[..., None]:
-    """Set the variables of a service that is ready for production, with any of them changed."""
+def set_safe(environ: Callable[..., None], safe: dict[str, str]) -> Callable[..., None]:
+    """Return a function that sets variables without a risk, except for some changes."""
     return lambda **changes: environ(**safe | changes)
 
 
-def test_what_is_fit_for_production_is_ready(ready: Callable[..., None], run: Run) -> None:
-    ready()
+def test_safe_settings_are_ready(set_safe: Callable[..., None], run: Run) -> None:
+    set_safe()
     assert run() == (0, ["ready"])
 
 
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"DEBUG": "true"}, "DEBUG: shows the texts of exceptions to clients: set it to false"),
+        ({"DEBUG": "true"}, "DEBUG: shows exception messages to clients; set it to false"),
         (
             {"DEBUG": "hunter2"},
             "DEBUG: Input should be a valid boolean, unable to interpret input",
@@ -48,7 +48,7 @@ def test_what_is_fit_for_production_is_ready(ready: Callable[..., None], run: Ru
         ),
         (
             {"DOCS_ENABLED": "true"},
-            "DOCS_ENABLED: publishes the documentation: set it to false unless it is for all",
+            "DOCS_ENABLED: publishes the documentation; set it to false unless it is public",
         ),
         (
             {"FORWARDED_ALLOW_IPS": "hunter2"},
@@ -58,9 +58,9 @@ def test_what_is_fit_for_production_is_ready(ready: Callable[..., None], run: Ru
     ],
 )
 def test_each_risk_has_one_line(
-    changes: dict[str, str], line: str, ready: Callable[..., None], run: Run
+    changes: dict[str, str], line: str, set_safe: Callable[..., None], run: Run
 ) -> None:
-    ready(**changes)
+    set_safe(**changes)
     assert run() == (1, [line])
 
 
@@ -77,14 +77,14 @@ def test_each_risk_has_one_line(
     ],
 )
 def test_no_client_is_a_proxy(
-    name: str, value: str, is_safe: bool, ready: Callable[..., None], run: Run
+    name: str, value: str, is_safe: bool, set_safe: Callable[..., None], run: Run
 ) -> None:
-    ready(**{name: value})
-    line = f"{name}: a client could claim any address: name the proxies"
+    set_safe(**{name: value})
+    line = f"{name}: lets clients forge their address; list your proxies"
     assert run() == ((0, ["ready"]) if is_safe else (1, [line]))
 
 
-def test_what_only_debug_lets_pass_is_named_with_debug_on(
+def test_risks_that_debug_hides_are_reported_while_it_is_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -95,9 +95,7 @@ def test_what_only_debug_lets_pass_is_named_with_debug_on(
     assert set(run()[1]) <= {*lines, "ready"}
 
 
-def test_it_says_what_it_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["check", "--help"])
     monkeypatch.delitem(sys.modules, "app.check")
     with pytest.raises(SystemExit) as end:

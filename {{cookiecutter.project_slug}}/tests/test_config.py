@@ -9,7 +9,7 @@ from app.config import Settings, get_settings
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
 
-def test_settings_come_from_variables_then_from_the_file(
+def test_variables_take_precedence_over_the_file(
     environ: Callable[..., None], tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("LOG_LEVEL=ERROR\nMAX_BODY_SIZE=1\nUNKNOWN=1\n")
@@ -27,7 +27,7 @@ def test_an_empty_variable_counts_as_unset(
     assert get_settings() == expected
 
 
-def test_unusable_settings_end_the_process_with_a_line_each(
+def test_invalid_settings_end_the_process_with_one_line_each(
     environ: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     environ(DEBUG="hunter2", LOG_LEVEL="hunter2", MAX_BODY_SIZE="-1")
@@ -36,17 +36,17 @@ def test_unusable_settings_end_the_process_with_a_line_each(
     assert end.value.code == 3
     output = capsys.readouterr()
     variables = [line.partition(":")[0] for line in output.err.splitlines()]
-    assert variables == ["The settings are not usable", "  DEBUG", "  LOG_LEVEL", "  MAX_BODY_SIZE"]
+    assert variables == ["Invalid settings", "  DEBUG", "  LOG_LEVEL", "  MAX_BODY_SIZE"]
     assert "hunter2" not in output.err + output.out
 
 
-def test_an_exception_does_not_print_a_value_either(make_settings: Callable[..., Settings]) -> None:
-    with pytest.raises(ValidationError) as refusal:
+def test_an_exception_does_not_contain_the_value(make_settings: Callable[..., Settings]) -> None:
+    with pytest.raises(ValidationError) as caught:
         make_settings(debug="hunter2")
-    assert "hunter2" not in str(refusal.value)
+    assert "hunter2" not in str(caught.value)
 
 
-def test_the_example_starts_a_development_server_and_names_every_setting() -> None:
+def test_the_example_file_is_valid_and_has_every_setting() -> None:
     assert Settings(_env_file=EXAMPLE).debug
     lines = EXAMPLE.read_text().splitlines()
     names = {line.partition("=")[0] for line in lines if not line.startswith("#")}

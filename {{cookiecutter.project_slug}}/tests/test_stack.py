@@ -15,7 +15,7 @@ from tests.support import call_app
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """Leave garbage where it is."""
+    """Turn the garbage collector off."""
     gc.disable()
     yield
     gc.enable()
@@ -24,19 +24,17 @@ def no_collector() -> Iterator[None]:
 def test_the_stack_has_the_order_of_the_readme(app: FastAPI) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `([a-z_]+)` \|", readme, re.MULTILINE)
-    # By their modules. A layer that README.md does not mention may be anywhere.
+    # By their modules. Middleware that README.md does not mention may be anywhere.
     layers = [str(layer.cls.__module__).rpartition(".")[2] for layer in app.user_middleware]
     assert [layer for layer in layers if layer in documented] == documented
 
 
 @pytest.mark.usefixtures("no_collector")
-def test_a_request_is_gone_when_it_is_answered(
-    app: FastAPI,
-) -> None:
+def test_no_reference_cycle_keeps_a_request_in_memory(app: FastAPI) -> None:
     class Witness:
         pass
 
-    # BaseHTTPMiddleware leaves a task to the collector.
+    # BaseHTTPMiddleware leaves a task to the garbage collector.
     layers = [layer for layer in app.user_middleware if "BaseHTTP" not in str(layer.cls)]
     served = Starlette(routes=[Route("/", PlainTextResponse("served"))], middleware=layers)
     witness = Witness()

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 from taskiq.cli.worker.args import WorkerArgs
+from taskiq.cli.worker.run import get_receiver_type
 
 from app.config import Settings
+from app.tasks import TaskContext
+from app.tasks.receiver import TaskReceiver
+from app.tasks.watchdog import GRACE
 
 NAME = "app.worker"
 
@@ -17,7 +21,7 @@ NAME = "app.worker"
 def load(
     monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
 ) -> Callable[..., ModuleType]:
-    """Import the module anew, with settings of the test's own and logging as it is."""
+    """Return a function that imports the module with changed settings, and keeps logging as it is."""
 
     def load(**changes: Any) -> ModuleType:
         monkeypatch.setattr("app.config.get_settings", lambda: make_settings(**changes))
@@ -28,7 +32,7 @@ def load(
     return load
 
 
-def test_workers_are_run_with_the_settings(
+def test_workers_run_with_the_settings(
     load: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[WorkerArgs] = []
@@ -41,9 +45,11 @@ def test_workers_are_run_with_the_settings(
     assert args.workers == 4
     assert args.wait_tasks_timeout == 7
     assert not args.configure_logging
+    assert args.no_parse
+    assert get_receiver_type(args) is TaskReceiver
 
 
-def test_workers_need_a_redis(
+def test_workers_require_redis(
     load: Callable[..., ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:
     load()
@@ -51,4 +57,20 @@ def test_workers_need_a_redis(
     with pytest.raises(SystemExit) as caught:
         runpy.run_module(NAME, run_name="__main__")
     assert caught.value.code == 3
-    assert capsys.readouterr().err.startswith("REDIS_URL: workers need a Redis")
+    assert capsys.readouterr().err.startswith("REDIS_URL: is required by workers")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1/0"])
+async def test_tasks_of_a_worker_get_what_they_need(
+    load: Callable[..., ModuleType], url: str
+) -> None:
+    worker = load(redis_url=url, task_timeout=7)
+    worker.broker.is_worker_process = True
+    await worker.broker.startup()
+    context: TaskContext = worker.broker.state.context
+    assert context.get_settings(Settings) is worker.settings
+    assert worker.watchdog.limit == 7 + GRACE
+    assert not worker.watchdog.stopped.is_set()
+    await worker.broker.shutdown()
+    assert worker.watchdog.stopped.is_set()

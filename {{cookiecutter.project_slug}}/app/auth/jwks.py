@@ -1,99 +1,133 @@
-"""The public keys of an issuer, from where it publishes them."""
+"""The public keys of an issuer."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from urllib.request import Request, urlopen
+from typing import Any
 
-import jwt
-from anyio import to_thread
+from app.auth.fetch import FetchError
+from app.auth.jwk import read_key
+from app.auth.keys import Key, KeysUnavailable
 
-from app.auth.tokens import Key, KeysUnavailable
-
-# Seconds until the keys are fetched again. Those that are there serve meanwhile, and for as long
-# as the issuer is down.
+# Seconds until the keys are fetched again. No request waits for that: the previous keys stay in
+# use meanwhile, and for as long as the issuer does not respond.
 LIFETIME = 300.0
 
-# Seconds between two fetches, however many tokens name keys that nobody knows.
+# Seconds between two fetches, however many tokens name unknown keys.
 PAUSE = 10.0
 
+# Seconds for a whole fetch: names, connections, metadata and keys.
 TIMEOUT = 5.0
-MAX_SIZE = 1_048_576
+
+# How many unknown keys are remembered.
+MAX_ABSENT = 100
 
 logger = logging.getLogger(__name__)
 
 
-def fetch(url: str) -> bytes:
-    """Return what is at `url`."""
-    # Some issuers are behind a firewall that refuses Python's own name.
-    request = Request(url, headers={"Accept": "application/json", "User-Agent": "jwks"})
-    with urlopen(request, timeout=TIMEOUT) as response:
-        body: bytes = response.read(MAX_SIZE + 1)
-    if len(body) > MAX_SIZE:
-        raise ValueError("the key set is too large")
-    return body
-
-
 class JWKSKeys:
-    """The keys at `url` for `algorithm`, fetched when they are first needed.
+    """The keys of the JWK set that `load` returns, fetched when a token first needs one.
 
-    No request waits for keys to be renewed, except one whose token names a new one.
-    Source: RFC 7517
+    `algorithm`: the only one to accept, or empty to accept the one of each key.
+    Source: RFC 7517; OpenID Connect Core, section 10.1
     """
 
     def __init__(
         self,
-        url: str,
-        algorithm: str,
+        load: Callable[[], Awaitable[dict[str, Any]]],
+        algorithm: str = "",
         *,
-        fetch: Callable[[str], bytes] = fetch,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.url = url
+        self.load = load
         self.algorithm = algorithm
-        self.fetch = fetch
         self.clock = clock
-        self.keys: dict[str, jwt.PyJWK] = {}
+        self.keys: list[Key] = []
+        self.named: dict[tuple[str | None, str], list[Key]] = {}
+        self.absent: set[tuple[str | None, str]] = set()
         self.fresh_until = 0.0
         self.next_fetch = 0.0
-        self.lock = asyncio.Lock()
-        self.renewal: asyncio.Task[None] | None = None
+        self.renewal: asyncio.Task[bool] | None = None
 
-    async def find(self, kid: str | None) -> Sequence[Key]:
-        """Return the key of this name. Raises KeysUnavailable as long as there never was any."""
-        if kid not in self.keys:
-            await self.renew()
-        elif self.clock() >= self.fresh_until and (self.renewal is None or self.renewal.done()):
-            self.renewal = asyncio.create_task(self.renew())
-        if not self.keys:
-            raise KeysUnavailable
-        return [self.keys[kid]] if kid in self.keys else []
+    async def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
+        """Return the keys that may have signed a token. Waits for a fetch if there is none yet.
 
-    async def renew(self) -> None:
-        """Fetch the keys, unless that was done just now."""
-        async with self.lock:
+        Raises KeysUnavailable if one may have been published since the last fetch, which was only
+        a moment ago or failed.
+        """
+        if self.clock() >= self.fresh_until:
+            self.renew()
+        found = self.match(kid, algorithm)
+        if found or self.is_published(kid):
+            return found
+        if renewal := self.renew():
+            # The fetch goes on if this request is cancelled: others wait for it as well.
+            if await asyncio.shield(renewal):
+                if not (found := self.match(kid, algorithm)):
+                    self.remember_absent(kid, algorithm)
+                return found
+        elif (kid, algorithm) in self.absent:
+            return []
+        raise KeysUnavailable(self.next_fetch - self.clock())
+
+    def match(self, kid: str | None, algorithm: str) -> list[Key]:
+        # By far the most tokens name a key.
+        if named := self.named.get((kid, algorithm)):
+            return named
+        usable = [key for key in self.keys if algorithm in key.algorithms]
+        if kid is None and len(usable) == 1:
+            return usable
+        return [key for key in usable if key.kid is None]
+
+    def is_published(self, kid: str | None) -> bool:
+        # Then no newer set of keys is needed to tell that they do not fit the token.
+        return bool(self.keys) if kid is None else any(key.kid == kid for key in self.keys)
+
+    def renew(self) -> asyncio.Task[bool] | None:
+        """Return the fetch that is under way, or None if it is too early for another one."""
+        if self.renewal is None or self.renewal.done():
             if self.clock() < self.next_fetch:
-                return
-            try:
-                self.keys = await to_thread.run_sync(self.load)
-                self.fresh_until = self.clock() + LIFETIME
-            except Exception:
-                # Whatever is wrong over there, the keys that we have are as good as they were.
-                logger.warning("could not fetch the keys of the issuer", exc_info=True)
-            finally:
-                self.next_fetch = self.clock() + PAUSE
+                return None
+            self.renewal = asyncio.create_task(self.fetch())
+        return self.renewal
 
-    def load(self) -> dict[str, jwt.PyJWK]:
-        keys = {}
-        for key in json.loads(self.fetch(self.url))["keys"]:
-            is_ours = key.get("alg", self.algorithm) == self.algorithm
-            if is_ours and key.get("use", "sig") == "sig" and "kid" in key:
-                try:
-                    keys[key["kid"]] = jwt.PyJWK(key, self.algorithm)
-                except jwt.PyJWTError:
-                    continue  # of another kind
+    async def fetch(self) -> bool:
+        """Replace the keys, and return whether that was possible."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                keys = self.read(await self.load())
+        except TimeoutError:
+            logger.warning("cannot fetch the keys of the issuer within %s seconds", TIMEOUT)
+            return False
+        except Exception as error:
+            logger.warning("cannot fetch the keys of the issuer: %s", error)
+            return False
+        finally:
+            self.next_fetch = self.clock() + PAUSE
+        for key in self.keys:
+            if key not in keys:
+                for algorithm in key.algorithms:
+                    self.remember_absent(key.kid, algorithm)
+        self.keys = keys
+        self.named = defaultdict(list)
+        for key in keys:
+            for algorithm in key.algorithms:
+                self.named[key.kid, algorithm].append(key)
+        self.fresh_until = self.clock() + LIFETIME
+        return True
+
+    def read(self, document: dict[str, Any]) -> list[Key]:
+        published = document.get("keys")
+        candidates = published if isinstance(published, list) else []
+        keys = [key for jwk in candidates if (key := read_key(jwk, self.algorithm))]
         if not keys:
-            raise ValueError(f"the issuer has no key for {self.algorithm}")
+            raise FetchError(f"no key for {self.algorithm or 'signatures'} in the JWK set")
         return keys
+
+    def remember_absent(self, kid: str | None, algorithm: str) -> None:
+        # So that a token with this key is rejected, while one with a new key is to be sent again.
+        if len(self.absent) >= MAX_ABSENT:
+            self.absent.clear()
+        self.absent.add((kid, algorithm))

@@ -1,4 +1,4 @@
-"""The tables of users and of their logins."""
+"""The tables of users and logins."""
 
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -10,7 +10,10 @@ from app.db.base import Base
 
 
 class User(Base):
-    """A user who logs in with a password. `scopes`: what their tokens may allow, space between."""
+    """A user who logs in with a password.
+
+    `scopes`: the scopes that the user's access tokens may have, separated by spaces.
+    """
 
     __tablename__ = "users"
 
@@ -23,9 +26,11 @@ class User(Base):
 
 
 class Login(Base):
-    """A login that goes on, and its refresh token of the moment, as a hash.
+    """An active login, with its current refresh token.
 
-    `previous_digest`, `rotated_at` and `seed` tell which one it replaced, when, and how.
+    `scopes`: the scopes of its access tokens, separated by spaces. `digest`: the hash of the
+    secret in the current refresh token. `previous_digest`: the hash of the secret that it
+    replaced at `rotated_at`. `seed`: derives the current secret from the previous one.
     """
 
     __tablename__ = "logins"

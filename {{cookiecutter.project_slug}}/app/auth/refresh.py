@@ -1,14 +1,15 @@
-"""Refresh tokens: opaque, for one use each, and worthless once somebody uses one again.
+"""Refresh tokens: opaque, usable once, with detection of reuse.
 
-A token is the id of a login and a secret, of which the database has the hash alone. To use it
-puts another in its place, by one statement that only one of many at the same instant can win.
-Whoever comes with any other secret for a login has a token that was replaced. Either they or
-whoever replaced it have stolen it, and as nobody can tell which, the login ends.
+A token consists of the id of a login and a secret. The database stores only the hash of the
+secret. Using a token replaces it by one UPDATE, of which only one succeeds if several requests
+use the token at the same time. A request with any other secret uses a token that was replaced
+before. Either this client or the one that replaced it has stolen the token. The service cannot
+tell which, so it ends the login.
 
-Two tabs of a browser come with the same token at the same time. So the new secret is made from
-the old one and a seed, and for a few seconds whoever has the old one gets the same new one. That
-way a login has one token at any time, and a thief who is that quick is found out at the next use.
-Source: RFC 9700, section 4.14.2
+Two tabs of a browser may send the same token at the same time. Therefore the new secret is derived
+from the old one and a seed, and for a few seconds the old token returns the same new token again.
+So a login has one current token at any time, and a thief who is that fast is detected at the next
+use. Source: RFC 9700, section 4.14.2
 """
 
 import hmac
@@ -25,20 +26,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.models import Login, User
 
-# In bytes: the id of a login, and a secret.
+# The sizes of a login id and of a secret, in bytes.
 ID, SECRET = 16, 32
 
-# How many logins that have expired go when one begins.
+# The maximum number of expired logins that a new login deletes.
 PURGE = 100
 
-# No session holds a login that these statements would change.
+# The sessions hold no objects that these statements change.
 UNSYNCHRONIZED = {"synchronize_session": False}
 
 logger = logging.getLogger(__name__)
 
 
 class Rotation(NamedTuple):
-    """What comes of a refresh token: the token that replaces it, for whom, and for what."""
+    """The result of using a refresh token: the new token, its user, and the scopes of the login."""
 
     token: str
     user: User
@@ -46,9 +47,12 @@ class Rotation(NamedTuple):
 
 
 async def start(session: AsyncSession, user: User, scopes: str, lifetime: int) -> str:
-    """Begin a login of `lifetime` seconds, and return its first token."""
+    """Start a login that expires after `lifetime` seconds. Return its first refresh token.
+
+    `scopes`: the scopes of its access tokens, separated by spaces.
+    """
     now = datetime.now(UTC)
-    # Without waiting for another login that is about to remove the same.
+    # SKIP LOCKED, so that logins at the same time do not wait for each other to delete the same rows.
     expired = select(Login.id).where(Login.expires_at <= now).limit(PURGE)
     await _end(session, Login.id.in_(expired.with_for_update(skip_locked=True)))
     secret = token_bytes(SECRET)
@@ -67,9 +71,9 @@ async def start(session: AsyncSession, user: User, scopes: str, lifetime: int) -
 
 
 async def rotate(session: AsyncSession, token: str, grace: int) -> Rotation | None:
-    """Replace `token`, or end its login where it was replaced more than `grace` seconds ago.
+    """Replace `token`. If it was replaced more than `grace` seconds ago, end its login instead.
 
-    None: the token is worth nothing, or not any more. Commit either way.
+    Returns None if the token is not valid. The caller must commit in either case.
     """
     login_id, secret = _decode(token)
     now = datetime.now(UTC)
@@ -94,7 +98,7 @@ async def rotate(session: AsyncSession, token: str, grace: int) -> Rotation | No
     if not claimed:
         is_late = now - login.rotated_at > timedelta(seconds=grace)
         if login.previous_digest != digest or is_late or not grace:
-            logger.warning("a refresh token was used again: the login of %s ends", user.id)
+            logger.warning("refresh token reused; ended a login of user %s", user.id)
             await _end(session, Login.id == login_id)
             return None
     if not user.is_active:
@@ -104,9 +108,20 @@ async def rotate(session: AsyncSession, token: str, grace: int) -> Rotation | No
 
 
 async def revoke(session: AsyncSession, token: str) -> None:
-    """End the login that `token` is of, also where it was replaced."""
+    """End the login of `token`, even if the token was replaced. Unknown tokens are ignored."""
     login_id, _ = _decode(token)
     await _end(session, Login.id == login_id)
+
+
+async def revoke_all(session: AsyncSession, user_id: UUID, *, keep: UUID | None = None) -> None:
+    """End all logins of a user, except the one with the id `keep`."""
+    which = Login.user_id == user_id
+    await _end(session, which if keep is None else which & (Login.id != keep))
+
+
+def login_id(token: str) -> UUID:
+    """Return the id of the login that a refresh token belongs to."""
+    return _decode(token)[0]
 
 
 async def _end(session: AsyncSession, which: ColumnElement[bool]) -> None:
@@ -114,12 +129,13 @@ async def _end(session: AsyncSession, which: ColumnElement[bool]) -> None:
 
 
 def _digest(secret: bytes) -> bytes:
-    # Nobody can guess 32 random bytes, however fast they try: this need not be slow.
+    # A fast hash suffices, because 32 random bytes cannot be guessed.
     return sha256(secret).digest()
 
 
 def _successor(secret: bytes, seed: bytes) -> bytes:
-    # Neither who has read the database nor who has an old token can tell the next one.
+    # Deriving the next secret takes both the old secret and the seed, so neither a copy of the
+    # database nor an old token is enough.
     return hmac.digest(seed, secret, "sha256")
 
 
@@ -128,7 +144,7 @@ def _encode(login_id: UUID, secret: bytes) -> str:
 
 
 def _decode(token: str) -> tuple[UUID, bytes]:
-    # What was never a token is one of no login.
+    # A malformed token yields an id that no login has.
     try:
         value = urlsafe_b64decode(token.encode("ascii"))
     except ValueError:

@@ -1,67 +1,68 @@
-"""The parts of the application that serve users, and the dependencies that routes get them by."""
+"""User accounts: who may log in, and with which scopes."""
 
-from typing import Annotated, Any
+from typing import Annotated
+from uuid import UUID
 
-from fastapi import Depends, FastAPI, Request
+from pydantic import BaseModel, StringConstraints, model_validator
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.issue import JWTSettings
-from app.auth.login_limit import LoginLimit
-from app.auth.passwords import Passwords
-from app.limits.limit import Limit, Limiter
+from app.auth.models import User
+from app.auth.passwords import NewPassword, Passwords, check_not_common
+from app.db.errors import is_unique_violation
+
+Username = Annotated[
+    str,
+    # ASCII in lower case, so that no name looks like another one.
+    StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._@+-]+$", to_lower=True),
+]
 
 
-def set_up(app: FastAPI, settings: JWTSettings, limiter: Limiter) -> None:
-    """Add what the routes of users and tokens need to `app.state`.
+class UserIn(BaseModel):
+    """The user to register.
 
-    `limiter`: counts login attempts.
+    `username` may be an e-mail address. It is unique and not case-sensitive. `password` must not
+    consist of common words, sequences, repetitions or the user name.
     """
-    app.state.passwords = Passwords(settings)
-    app.state.login_limit = LoginLimit(
-        by_name=Limit.parse(settings.login_limit),
-        by_address=Limit.parse(settings.login_limit_address),
-        limiter=limiter,
-    )
-    _document(app, f"{settings.api_prefix}/token")
+
+    username: Username
+    password: NewPassword
+
+    @model_validator(mode="after")
+    def _check_password(self) -> "UserIn":
+        check_not_common(self.password, self.username)
+        return self
 
 
-async def get_settings(request: Request) -> JWTSettings:
-    """Return the settings of the application."""
-    settings: JWTSettings = request.app.state.settings
-    return settings
+class UsernameTaken(Exception):
+    """Another user has this name."""
 
 
-async def get_passwords(request: Request) -> Passwords:
-    """Return what hashes passwords."""
-    passwords: Passwords = request.app.state.passwords
-    return passwords
+async def create_user(
+    session: AsyncSession, passwords: Passwords, data: UserIn, scopes: str = ""
+) -> User:
+    """Create a user with `scopes`, separated by spaces. Raises UsernameTaken."""
+    password_hash = await passwords.hash(data.password)
+    user = User(username=data.username, password_hash=password_hash, scopes=scopes)
+    session.add(user)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if is_unique_violation(error):
+            raise UsernameTaken from None
+        raise
+    return user
 
 
-async def get_login_limit(request: Request) -> LoginLimit:
-    """Return the limit of tries, once this one is counted for the address that it comes from."""
-    limit: LoginLimit = request.app.state.login_limit
-    # A server on a Unix socket has no address: its clients are one.
-    await limit.check_address(request.client.host if request.client else "")
-    return limit
+async def find_user(session: AsyncSession, username: str) -> User | None:
+    """Return the user with a name in lower case, or None."""
+    return await session.scalar(select(User).where(User.username == username))
 
 
-AppSettings = Annotated[JWTSettings, Depends(get_settings)]
-AppPasswords = Annotated[Passwords, Depends(get_passwords)]
-AddressLimit = Annotated[LoginLimit, Depends(get_login_limit)]
-
-
-def _document(app: FastAPI, token_path: str) -> None:
-    # With the address of the login in OpenAPI, /docs asks for a user name and a password.
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = generate()
-        operations = [each for path in schema["paths"].values() for each in path.values()]
-        securities = [each for operation in operations for each in operation.get("security", [])]
-        scopes = {scope: "" for security in securities for scope in security.get("Bearer", [])}
-        # Relative: there may be a proxy with a path of its own before it.
-        flow = {"tokenUrl": token_path.lstrip("/"), "scopes": scopes}
-        schemes = schema["components"]["securitySchemes"]
-        schemes["Bearer"] = {"type": "oauth2", "flows": {"password": flow}}
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+async def get_user(session: AsyncSession, identity: str) -> User | None:
+    """Return the user that the `sub` of an access token identifies, or None."""
+    try:
+        return await session.get(User, UUID(identity))
+    except ValueError:
+        return None

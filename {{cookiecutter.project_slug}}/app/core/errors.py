@@ -1,4 +1,4 @@
-"""The one shape of every error that this service answers, and the handlers that answer it."""
+"""The format of all error responses, and the handlers that create them."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -6,20 +6,21 @@ from typing import Any, Literal
 
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.core.settings import CoreSettings
 
-# Headers of error answers that a script in a browser needs to read.
+# Headers of error responses that a script in a browser needs to read.
 RESPONSE_HEADERS = ("Retry-After", "WWW-Authenticate")
 
-# The names of RFC 9110 where they differ from those of older Python versions.
+# The names of RFC 9110, for statuses that older Python versions name differently.
 _TYPES = {
     413: "content_too_large",
     414: "uri_too_long",
@@ -30,7 +31,7 @@ _TYPES = {
 
 
 class Error(BaseModel):
-    """What went wrong. `type` is for programs, `message` for people."""
+    """What went wrong: `type` for programs, `message` for people."""
 
     code: int
     message: str
@@ -39,7 +40,7 @@ class Error(BaseModel):
 
 
 class ErrorEnvelope(BaseModel):
-    """The body of every answer of 400 and above."""
+    """The body of every response with a status of 400 or above."""
 
     success: Literal[False] = False
     error: Error
@@ -57,34 +58,65 @@ def error_response(
     headers: Mapping[str, str] | None = None,
     details: object = None,
 ) -> JSONResponse:
-    """Build an error answer. Works on a WebSocket scope too, where it refuses the handshake."""
+    """Create an error response. For a WebSocket scope, it rejects the handshake."""
     error = {"code": status_code, "message": message, "type": _type_of(status_code)}
     if details is not None:
         error["details"] = details
     return JSONResponse({"success": False, "error": error}, status_code, headers)
 
 
-def layer(settings: CoreSettings) -> Middleware:
-    """Answer an unhandled exception with a 500 from inside the layers that put headers on it.
+def expects_continue(scope: Scope) -> bool:
+    """Return whether the client waits for 100 Continue before it sends the body.
 
-    The one that FastAPI adds sits outside of all of them. This one outranks an
+    A response that is sent instead has to say whether the connection closes. Apache, for one, takes
+    a connection that stays open as a promise to read the body. Source: RFC 9110, section 10.1.1
+    """
+    return any(
+        name == b"expect" and value.lower() == b"100-continue" for name, value in scope["headers"]
+    )
+
+
+def close_headers(scope: Scope) -> dict[str, str]:
+    """Return the headers that announce that the connection closes. HTTP/2 has none."""
+    return {"Connection": "close"} if scope["http_version"] < "2" else {}
+
+
+def layer(settings: CoreSettings) -> Middleware:
+    """Respond with 500 to an unhandled exception, inside the layers that add headers.
+
+    FastAPI's own layer for this is outside all of them. This one takes precedence over
     `@app.exception_handler(Exception)`: change `server_error` below instead. The exception is
-    raised again afterwards, so that servers log it and tests see it.
+    raised again, so that the server logs it, once and with its traceback, and tests see it.
     """
 
     async def server_error(request: Request, exc: Exception) -> Response:
-        # uvicorn drops the connection after an exception; a client that is not told would lose
-        # its next request.
-        close = {"Connection": "close"} if request.scope["http_version"] < "2" else None
         message = f"{type(exc).__name__}: {exc}" if settings.debug else "Internal server error"
-        return error_response(500, message, headers=close)
+        # uvicorn closes the connection after an exception. A client that is not told would lose
+        # its next request.
+        return error_response(500, message, headers=close_headers(request.scope))
 
     return Middleware(ServerErrorMiddleware, handler=server_error)
 
 
-async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 404 where no route matches. Starlette's own leaves a WebSocket without a body."""
+def set_up(app: Starlette) -> None:
+    """Give an application the error format of this service.
+
+    A mounted application handles its own errors, so call this for each that is mounted. Its
+    unhandled exceptions are left to `layer`, which responds to those of all applications.
+    """
+    app.exception_handlers.update(HANDLERS)
+    # Starlette's own rejects a WebSocket without a body.
+    app.router.default = _not_found
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     raise HTTPException(404)
+
+
+async def _leave_to_layer(request: Request, exc: Exception) -> ASGIApp:
+    async def send_nothing(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    return send_nothing
 
 
 async def _http_error(connection: HTTPConnection, exc: Exception) -> Response | None:
@@ -104,7 +136,7 @@ async def _validation_error(connection: HTTPConnection, exc: Exception) -> Respo
     message = "The request is not valid"
     if await _close(connection, 1008, message):
         return None
-    # Not the input: it may be a password, or a number that JSON cannot hold.
+    # Without the input, which may be a password or a number that JSON cannot represent.
     details = [{key: error[key] for key in ("type", "loc", "msg")} for error in exc.errors()]
     return error_response(422, message, details=details)
 
@@ -116,15 +148,23 @@ async def _websocket_error(websocket: WebSocket, exc: Exception) -> Response | N
     return error_response(403, exc.reason or "Forbidden")
 
 
+async def _client_left(connection: HTTPConnection, exc: Exception) -> Response | None:
+    # Nothing reaches the client any more. But it is no error of the server, and no success either,
+    # which would commit half of an upload.
+    if isinstance(connection, WebSocket):
+        return None
+    return error_response(400, "The client disconnected")
+
+
 async def _close(connection: HTTPConnection, code: int, reason: str) -> bool:
-    """Close `connection` if it is a WebSocket that was accepted: no answer can follow."""
+    """Close an accepted WebSocket, which cannot be sent a response. Return whether it was one."""
     if (
         not isinstance(connection, WebSocket)
         or connection.application_state is WebSocketState.CONNECTING
     ):
         return False
     if connection.application_state is WebSocketState.CONNECTED:
-        # A frame that closes has room for 123 bytes.
+        # A close frame has room for a reason of 123 bytes.
         await connection.close(code, reason.encode()[:123].decode(errors="ignore"))
     return True
 
@@ -143,4 +183,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     RequestValidationError: _validation_error,
     WebSocketRequestValidationError: _validation_error,
     WebSocketException: _websocket_error,
+    ClientDisconnect: _client_left,
+    WebSocketDisconnect: _client_left,
+    Exception: _leave_to_layer,
 }

@@ -1,4 +1,4 @@
-"""The paths that layers decide on."""
+"""The paths of the health checks, and the path of a request as the router sees it."""
 
 from starlette.types import Scope
 
@@ -7,9 +7,10 @@ READINESS = "/readyz"
 
 
 def route_path(scope: Scope) -> str:
-    """Return the path that the router matches: `path` less the mount point in `root_path`.
+    """Return the path that the router matches: `path` without the mount point in `root_path`.
 
-    Decide on this, never on `request.url.path`, which the Host header can change.
+    Middleware must decide on this path, never on `request.url.path`, which a client can change
+    with the Host header.
     Source: https://asgi.readthedocs.io/en/latest/specs/www.html#http-connection-scope
     """
     path: str = scope["path"]

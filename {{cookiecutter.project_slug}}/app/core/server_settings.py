@@ -14,10 +14,10 @@ LOCAL = ["127.0.0.1", "::1", "unix"]
 class ServerSettings(CoreSettings):
     """How patient the server is, and which proxies it trusts.
 
-    `REQUEST_TIMEOUT` (30): seconds that a client may let pass without sending a byte of its request
-    body, or until the headers of its request are complete.
-    `FORWARDED_ALLOW_IPS` (127.0.0.1,::1,unix): addresses and networks of the proxies whose
-    `X-Forwarded-For` and `X-Forwarded-Proto` are trusted; `unix` is whoever may write to `--uds`.
+    `REQUEST_TIMEOUT` (30): seconds until the headers of a request are complete, and seconds without
+    a byte of its body, after which the connection is closed.
+    `FORWARDED_ALLOW_IPS` (127.0.0.1,::1,unix): the addresses and networks of the proxies whose
+    `X-Forwarded-For` and `X-Forwarded-Proto` are trusted; `unix` are the clients of `--uds`.
     """
 
     request_timeout: float = Field(default=30, gt=0)
@@ -38,7 +38,7 @@ class ServerSettings(CoreSettings):
 
     def risks(self) -> Iterator[str]:
         if trusts_clients(self.forwarded_allow_ips):
-            yield "FORWARDED_ALLOW_IPS: a client could claim any address: name the proxies"
+            yield "FORWARDED_ALLOW_IPS: lets clients forge their address; list your proxies"
         yield from super().risks()
 
 

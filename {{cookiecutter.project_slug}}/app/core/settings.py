@@ -1,21 +1,37 @@
-"""What no pick owns: the core settings, and the types that picks build theirs from."""
+"""The core settings, and the types of which other modules build their settings."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode
 
-# What `.env.example` holds in place of a secret. Refused wherever DEBUG is off.
+# Stands for a secret in `.env.example`. Rejected unless DEBUG is on.
 PLACEHOLDER = "change-me"
+
+# An IPv6 address starts with a bracket in a Host header, as a list does in JSON.
+_starts_with_ipv6 = re.compile(r"\s*\[[0-9a-f:.]*:[0-9a-f:.]*\]", re.IGNORECASE).match
+
+
+def is_weak(secret: str) -> bool:
+    """Return whether a secret contains the placeholder, repeats itself or has few characters."""
+    length = len(secret)
+    repeats = any(
+        secret == (secret[:size] * length)[:length] for size in range(1, min(16, length // 2 + 1))
+    )
+    return repeats or PLACEHOLDER in secret.lower() or len(set(secret)) < min(8, length // 4)
 
 
 def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
+    if value.lstrip().startswith("[") and not _starts_with_ipv6(value):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError('must be JSON, such as ["a", "b"], or comma-separated: a,b') from None
     return [item for part in value.split(",") if (item := part.strip())]
 
 
@@ -24,10 +40,10 @@ def _upper(value: object) -> object:
 
 
 StringList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-"""A list from one variable: JSON, or separated by commas."""
+"""A list in one variable: JSON, or separated by commas."""
 
 SecretList = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
-"""The same for values that must never be printed."""
+"""A `StringList` whose values are never printed."""
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
@@ -35,14 +51,18 @@ LogLevel = Annotated[
 
 
 class CoreSettings(BaseModel):
-    """What every service has.
+    """The settings of every service.
 
-    `DEBUG` (false): logs for people, exception texts in a 500. Never in production.
-    `LOG_LEVEL` (INFO). `DOCS_ENABLED` (true): serve `/docs`, `/redoc` and `/openapi.json`.
-    `API_PREFIX` (empty): before every route of `app/api` but `/` and health, such as `/api/v1`.
+    `DEBUG` (false): development mode, with readable logs and with exception messages in 500
+    responses. Turn it off in production.
+    `LOG_LEVEL` (INFO): the least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR`
+    or `CRITICAL`.
+    `DOCS_ENABLED` (true): serve `/docs`, `/redoc` and `/openapi.json`.
+    `API_PREFIX` (none): the prefix of all routes except `/` and the health checks, such as
+    `/api/v1`.
     """
 
-    # First, so that the validators of the picks find it in `info.data`.
+    # First, so that the validators of all other settings find it in `info.data`.
     debug: bool = False
     log_level: LogLevel = "INFO"
     docs_enabled: bool = True
@@ -56,18 +76,18 @@ class CoreSettings(BaseModel):
         return value
 
     def risks(self) -> Iterator[str]:
-        """Yield one line for each setting that is allowed, and unsafe in production all the same.
+        """Yield one line per setting that is valid but unsafe in production.
 
-        The settings of a pick yield theirs, and then those of `super()`.
+        A subclass yields its own lines first, and then those of `super().risks()`.
         """
         if self.debug:
-            yield "DEBUG: shows the texts of exceptions to clients: set it to false"
+            yield "DEBUG: shows exception messages to clients; set it to false"
         if self.docs_enabled:
-            yield "DOCS_ENABLED: publishes the documentation: set it to false unless it is for all"
+            yield "DOCS_ENABLED: publishes the documentation; set it to false unless it is public"
 
 
 def describe(error: ValidationError) -> Iterator[str]:
-    """Yield one line for each setting that is wrong: its variable and what to do, never its value."""
+    """Yield one line per invalid setting: the variable and what to do, but never its value."""
     for problem in error.errors(include_url=False, include_input=False):
         variable = ".".join(str(part) for part in problem["loc"]).upper()
         cause = problem.get("ctx", {}).get("error")

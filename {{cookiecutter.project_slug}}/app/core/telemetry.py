@@ -1,4 +1,4 @@
-"""Traces and metrics, which FastAPI makes and sends to a collector of OpenTelemetry."""
+"""Traces and metrics. FastAPI records them and sends them to an OpenTelemetry collector."""
 
 import os
 from importlib import import_module
@@ -15,13 +15,15 @@ EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
 class TelemetrySettings(CoreSettings):
-    """Where traces and metrics go. The other variables of OpenTelemetry count as well.
+    """The export of traces and metrics.
 
-    `OTEL_EXPORTER_OTLP_ENDPOINT` (none): a collector that takes OTLP over HTTP, such as
-    `http://localhost:4318`. `OTEL_SERVICE_NAME` (none): the name that this service has there.
-    Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+    `OTEL_EXPORTER_OTLP_ENDPOINT` (none): the URL of an OpenTelemetry collector that accepts OTLP
+    over HTTP, such as `http://localhost:4318`. Without it, nothing is exported.
+    `OTEL_SERVICE_NAME` (none): the name of this service in traces and metrics.
     """
 
+    # OpenTelemetry itself reads more variables from the environment:
+    # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
     otel_exporter_otlp_endpoint: str = ""
     otel_service_name: str = ""
 
@@ -32,25 +34,27 @@ class TelemetrySettings(CoreSettings):
             return url
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give the URL of a collector, such as http://localhost:4318")
+            raise ValueError("must be the URL of a collector, such as http://localhost:4318")
         try:
             import_module(EXPORTER)
         except ImportError:
-            raise ValueError("install what sends there: uv sync --extra telemetry") from None
+            raise ValueError(
+                "needs packages that are not installed; run: uv sync --extra telemetry"
+            ) from None
         return url
 
 
 def configure(settings: TelemetrySettings) -> TelemetryConfig:
-    """Return how FastAPI shall trace: everything but probes, or nothing without an endpoint."""
+    """Return the configuration of FastAPI's telemetry. Health checks are not traced."""
     for name in ("otel_exporter_otlp_endpoint", "otel_service_name"):
         if value := getattr(settings, name):
-            # The exporters look there alone, and not into `.env`.
+            # The exporters read only the environment, not `.env`.
             os.environ[name.upper()] = value
     return {
         "auto_configure": bool(settings.otel_exporter_otlp_endpoint),
-        "exclude": _is_probe,
+        "exclude": _is_health_check,
     }
 
 
-def _is_probe(scope: Scope) -> bool:
+def _is_health_check(scope: Scope) -> bool:
     return route_path(scope) in (LIVENESS, READINESS)

@@ -36,3 +36,6 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: UTCDateTime}
+    # What the server computes, such as `onupdate=func.now()`, comes back with the statement that
+    # writes. To load it later, when it is first read, is an error with asyncio (MissingGreenlet).
+    __mapper_args__ = {"eager_defaults": True}

@@ -1,4 +1,4 @@
-"""Whether the schema of the database is the one that this code was written for."""
+"""Whether the database has the schema that this code was written for."""
 
 import logging
 from functools import cache
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.settings import CoreSettings
+from app.db.base import Base
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 VERSION = table("alembic_version", column("version_num"))
@@ -20,38 +21,38 @@ logger = logging.getLogger(__name__)
 
 
 async def check(engine: AsyncEngine) -> None:
-    """Raise where the database does not answer, or its schema is behind the code."""
+    """Raise if the database does not respond, or does not have the schema of this code.
+
+    A schema that is ahead, as older processes see it while a new version is rolled out, passes.
+    """
     async with engine.connect() as connection:
-        behind = await connection.run_sync(is_behind)
-    if behind:
-        raise RuntimeError("the database schema is behind the code: run alembic upgrade heads")
+        applied, missing = await connection.run_sync(_read_state)
+    heads, known = _revisions()
+    if not applied <= known:
+        return
+    if not heads <= applied:
+        raise RuntimeError("the database schema is behind the code: run alembic upgrade head")
+    if missing:
+        raise RuntimeError(
+            f"the database has no table {', '.join(missing)}, and no migration creates it:"
+            " run alembic revision --autogenerate, review the revision, run alembic upgrade head"
+        )
 
 
 async def upgrade(engine: AsyncEngine, settings: CoreSettings) -> None:
     """Run the migrations that are missing. Several processes may do so at once."""
     async with engine.connect() as connection:
-        behind = await connection.run_sync(is_behind)
-    if behind:
+        applied, _ = await connection.run_sync(_read_state)
+    heads, known = _revisions()
+    if applied <= known and not heads <= applied:
         config = alembic_config()
         config.attributes["settings"] = settings
-        await to_thread.run_sync(command.upgrade, config, "heads")
+        await to_thread.run_sync(command.upgrade, config, "head")
         logger.info("the database schema is up to date")
 
 
-def is_behind(connection: Connection) -> bool:
-    """Tell whether migrations are missing.
-
-    A schema that is ahead, as older processes see it while a new version is rolled out, is not.
-    """
-    heads, known = _revisions()
-    applied: set[str] = set()
-    if inspect(connection).has_table(VERSION.name):
-        applied.update(connection.scalars(select(VERSION.c.version_num)))
-    return applied <= known and not heads <= applied
-
-
 def alembic_config() -> Config:
-    """Return what pyproject.toml tells the `alembic` command, from any working directory."""
+    """Return the configuration of the `alembic` command, for any working directory."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
@@ -62,3 +63,22 @@ def _revisions() -> tuple[frozenset[str], frozenset[str]]:
     scripts = ScriptDirectory.from_config(alembic_config())
     known = (script.revision for script in scripts.walk_revisions())
     return frozenset(scripts.get_heads()), frozenset(known)
+
+
+def _read_state(connection: Connection) -> tuple[set[str], list[str]]:
+    """Return the revisions that were applied, and the names of the tables that are missing."""
+    inspector = inspect(connection)
+    applied: set[str] = set()
+    if inspector.has_table(VERSION.name):
+        applied.update(connection.scalars(select(VERSION.c.version_num)))
+    tables = Base.metadata.tables.values()
+    schemas = {table.schema for table in tables}
+    names = {(schema, name) for schema in schemas for name in inspector.get_table_names(schema)}
+    missing = [
+        table.fullname
+        for table in tables
+        # A view, perhaps, or in another schema of the search path.
+        if (table.schema, table.name) not in names
+        and not inspector.has_table(table.name, table.schema)
+    ]
+    return applied, missing

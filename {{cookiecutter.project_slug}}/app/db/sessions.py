@@ -3,25 +3,28 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI
-from sqlalchemy import Connection, event
-from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app import db
 from app.db import migration_state
+from app.db.outage import Outage
 
-Sessions = async_sessionmaker[AsyncSession]
-"""A factory of sessions, for whatever is no request: WebSockets, background work, scripts.
 
-    async with sessions.begin() as session:
-        session.add(Item(name="x"))
+class Sessions(async_sessionmaker[AsyncSession]):
+    """A factory of sessions, for whatever is no request: WebSockets, streams, background work.
 
-commits at the end of the block, and rolls back where it raises. Keep such blocks short: a
-connection that is held while a socket waits is one that requests do not have.
-"""
+        async with sessions.begin() as session:
+            session.add(Item(name="x"))
+
+    commits at the end of the block, and rolls back if it raises. Keep such blocks short: requests
+    lack a connection that is held while a client or a socket waits.
+    """
+
+    def reading(self) -> AsyncSession:
+        """Return a session for a block that only reads: on SQLite, it does not keep writers out."""
+        return self(execution_options={"read_only": True})
 
 
 @asynccontextmanager
@@ -40,30 +43,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold the engine and the factory of sessions of `app`, and let `/readyz` ask the database."""
     async with connect(app.state.settings) as engine:
         app.state.engine = engine
+        app.state.outage = Outage()
         app.state.sessions = create_sessions(engine)
         app.state.checks["database"] = partial(migration_state.check, engine)
         yield
 
 
 def create_sessions(engine: AsyncEngine) -> Sessions:
-    """Make the factory. What a session has loaded stays readable after the commit.
-
-    The execution option `on_write` of a session is called with each statement that writes.
-    """
-    event.listen(engine.sync_engine, "before_cursor_execute", _report_write)
-    return async_sessionmaker(engine, expire_on_commit=False)
-
-
-def _report_write(
-    connection: Connection,
-    cursor: object,
-    statement: str,
-    parameters: object,
-    context: DefaultExecutionContext,
-    executemany: bool,
-) -> None:
-    on_write: Any = connection.get_execution_options().get("on_write")
-    if on_write is not None and (
-        context.is_crud or statement.lstrip()[:6].upper() in ("INSERT", "UPDATE", "DELETE")
-    ):
-        on_write(statement)
+    """Create the factory. What a session has loaded stays readable after the commit."""
+    return Sessions(engine, expire_on_commit=False)

@@ -81,4 +81,4 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     # A transaction that reads first and then writes fails, without waiting, where another has
     # written in between. So whatever is not known to read only waits its turn at the beginning.
-    connection.exec_driver_sql("BEGIN" if options.get("safe_method") else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if options.get("read_only") else "BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""A limit in a sliding window, what is left of it, and what counts against it."""
+"""Limits in sliding windows: the limit, the state of a window, and the protocol of limiters."""
 
 import math
 import re

@@ -13,7 +13,7 @@ CAPACITY = 100_000
 class MemoryLimiter:
     """Counts hits per key in this process.
 
-    `capacity`: the most windows that are kept; the least recently hit are dropped first.
+    `capacity`: the maximum number of windows; the least recently hit are dropped first.
     `clock`: returns seconds.
     """
 

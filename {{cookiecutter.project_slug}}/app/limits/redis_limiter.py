@@ -7,6 +7,7 @@ from time import monotonic
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.core.redis import explain
 from app.limits.limit import Limit, Limiter, WindowState
 from app.limits.memory_limiter import MemoryLimiter
 
@@ -56,24 +57,24 @@ class RedisLimiter:
         self.script = client.register_script(self.SCRIPT)
         self.slots = asyncio.Semaphore(SLOTS)
         self.is_down = False
-        self.ask_at = 0.0
+        self.retry_at = 0.0
 
     async def hit(self, key: str, limit: Limit) -> WindowState | None:
         """Count one hit unless the limit is reached. Return None if Redis is unavailable."""
         async with self.slots:
             if self.is_down:
-                if monotonic() < self.ask_at:
+                if monotonic() < self.retry_at:
                     return None
-                self.ask_at = monotonic() + PAUSE
+                self.retry_at = monotonic() + PAUSE
             try:
-                state = await self.ask(key, limit)
+                state = await self.run_script(key, limit)
             except (RedisError, OSError) as error:
                 self.report_down(error)
                 return None
             self.report_up()
             return state
 
-    async def ask(self, key: str, limit: Limit) -> WindowState:
+    async def run_script(self, key: str, limit: Limit) -> WindowState:
         call = asyncio.ensure_future(
             self.script(keys=[f"rate-limit:{key}"], args=[limit.amount, limit.seconds * 1000])
         )
@@ -94,9 +95,9 @@ class RedisLimiter:
     def report_down(self, error: Exception) -> None:
         # One line per outage, not per request.
         if not self.is_down:
-            logger.error("Redis is unavailable, requests are not counted: %r", error)
+            logger.error("Redis is unavailable, requests are not counted: %s", explain(error))
         self.is_down = True
-        self.ask_at = monotonic() + PAUSE
+        self.retry_at = monotonic() + PAUSE
 
     def report_up(self) -> None:
         if self.is_down:
@@ -105,5 +106,5 @@ class RedisLimiter:
 
 
 def create_limiter(client: Redis | None) -> Limiter:
-    """Return a limiter that all processes share, or one of this process without a `client`."""
+    """Return a limiter for all processes, or without a `client` one for this process only."""
     return RedisLimiter(client) if client else MemoryLimiter()

@@ -1,28 +1,32 @@
-"""What a request leaves to do happens if it succeeds, and before its answer leaves."""
+"""Callbacks that run after the transaction of a request is committed."""
 
 import logging
 from collections.abc import Awaitable, Callable
 
 import anyio
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import error_response
 
-# Seconds. A client waits no longer for what is to be done to be done.
+# How long the callbacks of a request may take, in seconds.
 TIMEOUT = 3.0
 
 logger = logging.getLogger(__name__)
 
 
 class AfterCommitMiddleware:
-    """Call what is in `request.state.after_commit` when the answer starts, if its status is below 400.
+    """Runs the callbacks of a request after its transaction commits, before the response is sent.
 
-    This encloses the layer that commits: what was rolled back is never called, and nobody holds a
-    success whose calls did not happen, for then the answer is a 503. If the process dies between
-    the commit and the calls, the client has no answer at all. Where even that is too little, write
-    what is to be done in the same transaction, as a row, and have it read from there (an outbox).
+    Routes append callbacks to `request.state.after_commit`. They run if the status is below 400.
+    If one fails, the response is a 503, so a client never receives a success whose callbacks did
+    not run. If the process dies between the commit and the callbacks, the client receives no
+    response.
     """
+
+    # Where that is not enough, write the work to do as a row in the same transaction, and process
+    # the rows separately (an outbox).
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -32,19 +36,21 @@ class AfterCommitMiddleware:
             await self.app(scope, receive, send)
             return
 
-        calls: list[Callable[[], Awaitable[object]]] = []
-        scope.setdefault("state", {})["after_commit"] = calls
+        callbacks: list[Callable[[], Awaitable[object]]] = []
+        scope.setdefault("state", {})["after_commit"] = callbacks
         is_replaced = False
 
-        async def send_after_calls(message: Message) -> None:
+        async def send_after_callbacks(message: Message) -> None:
             nonlocal is_replaced
-            if calls and message["type"] == "http.response.start" and message["status"] < 400:
+            if callbacks and message["type"] == "http.response.start" and message["status"] < 400:
                 try:
                     with anyio.fail_after(TIMEOUT):
-                        for call in calls:
-                            await call()
-                except Exception:
-                    logger.exception("a request succeeded, but not what it left to do")
+                        for callback in callbacks:
+                            await callback()
+                except Exception as error:
+                    # An HTTPException was logged by what raised it.
+                    if not isinstance(error, HTTPException):
+                        logger.exception("a callback failed after the request was committed")
                     is_replaced = True
                     headers = {"Retry-After": "1"}
                     response = error_response(503, "Try again later", headers=headers)
@@ -52,9 +58,9 @@ class AfterCommitMiddleware:
             if not is_replaced:
                 await send(message)
 
-        await self.app(scope, receive, send_after_calls)
+        await self.app(scope, receive, send_after_callbacks)
 
 
 def layer() -> Middleware:
-    """Do what requests leave to do."""
+    """Run the callbacks in `request.state.after_commit` of each request."""
     return Middleware(AfterCommitMiddleware)

@@ -1,4 +1,4 @@
-"""Every path but the public ones asks for an API key."""
+"""API keys: every path that is not public requires one."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -12,18 +12,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import error_response
 from app.core.paths import LIVENESS, READINESS, route_path
-from app.core.settings import PLACEHOLDER, CoreSettings, SecretList, StringList
+from app.core.settings import CoreSettings, SecretList, StringList, is_weak
 
+# Shorter keys are reported as a risk. In characters.
 MINIMUM_LENGTH = 16
 
 PUBLIC_PATHS = ["/", "/docs", "/redoc", "/openapi.json", LIVENESS, READINESS]
 
 
 class APIKeySettings(CoreSettings):
-    """Who may call.
+    """API keys.
 
-    `API_KEY_ENABLED` (true). `API_KEYS` (or `API_KEY`): the keys; several while one is replaced.
-    `API_KEY_PUBLIC_PATHS` (`/`, docs and health): answered without a key, with all below them.
+    `API_KEY_ENABLED` (true): require an API key.
+    `API_KEYS` (none): the keys that are accepted; several while one is being replaced. `API_KEY` is
+    read too. Required unless `API_KEY_ENABLED` is false.
+    `API_KEY_PUBLIC_PATHS` (/,/docs,/redoc,/openapi.json,/healthz,/readyz): the paths that need no
+    key, with all paths below them; `/` matches only itself.
     """
 
     api_key_enabled: bool = True
@@ -39,26 +43,29 @@ class APIKeySettings(CoreSettings):
         if not info.data.get("api_key_enabled"):
             return keys
         if not keys:
-            raise ValueError(f"set at least one key, or API_KEY_ENABLED=false; {remedy}")
+            raise ValueError(f"needs at least one key, unless API_KEY_ENABLED=false; {remedy}")
         values = [key.get_secret_value() for key in keys]
-        if PLACEHOLDER in values and not info.data.get("debug"):
-            raise ValueError(f"still has the placeholder of .env.example; {remedy}")
+        if any(map(is_weak, values)) and not info.data.get("debug"):
+            raise ValueError(
+                f"contains the placeholder of .env.example or a key that repeats; {remedy}"
+            )
         if not all(value.isascii() and value.isprintable() and value.strip() for value in values):
-            raise ValueError(f"a header carries printable ASCII only; {remedy}")
+            raise ValueError(f"must contain only printable ASCII characters; {remedy}")
         return keys
 
     def risks(self) -> Iterator[str]:
         if not self.api_key_enabled:
-            yield "API_KEY_ENABLED: nobody is asked for a key: set it to true"
+            yield "API_KEY_ENABLED: accepts requests without a key; set it to true"
         if any(len(key) < MINIMUM_LENGTH for key in self.api_keys):
-            yield f"API_KEYS: can be guessed: use {MINIMUM_LENGTH} random characters or more"
+            yield f"API_KEYS: can be guessed; use {MINIMUM_LENGTH} random characters or more"
         yield from super().risks()
 
 
 class APIKeyMiddleware:
-    """Answer 401 to a request or WebSocket handshake whose `X-API-Key` is none of `keys`.
+    """Rejects requests and WebSocket handshakes without a valid `X-API-Key` header with a 401.
 
-    `public_paths` and all below them need no key; `/` stands for itself alone.
+    `keys`: the valid keys. `public_paths`: paths that need no key, with all paths below them; `/`
+    matches only itself.
     Source: RFC 9110, section 15.5.2; https://spec.openapis.org/oas/v3.1.0#security-scheme-object
     """
 
@@ -68,7 +75,7 @@ class APIKeyMiddleware:
         self.app = app
         self.salt = os.urandom(32)
         self.digests = frozenset(self.digest(key.get_secret_value().encode()) for key in keys)
-        self.is_public = _matcher(public_paths)
+        self.is_public = _create_matcher(public_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
@@ -82,8 +89,8 @@ class APIKeyMiddleware:
             await error_response(401, "Invalid API key", headers=headers)(scope, receive, send)
 
     def digest(self, key: bytes) -> bytes:
-        # Under a salt that nobody knows, how a digest compares tells nothing about the keys: one
-        # look-up takes the same time for all of them, and for any number.
+        # With a secret salt, the time of comparing digests reveals nothing about the keys, so one
+        # look-up in a set is safe for any number of them.
         return blake2b(key, key=self.salt).digest()
 
     def has_key(self, scope: Scope) -> bool:
@@ -92,7 +99,7 @@ class APIKeyMiddleware:
 
 
 def layer(settings: APIKeySettings) -> Middleware | None:
-    """Ask for a key, unless `API_KEY_ENABLED` is false."""
+    """Require an API key, unless `API_KEY_ENABLED` is false."""
     if not settings.api_key_enabled:
         return None
     return Middleware(
@@ -101,11 +108,11 @@ def layer(settings: APIKeySettings) -> Middleware | None:
 
 
 def document(app: FastAPI, settings: APIKeySettings) -> None:
-    """Declare the key in OpenAPI, so that `/docs` has Authorize.
+    """Declare the API key in OpenAPI, so that `/docs` has an Authorize button.
 
     Source: https://fastapi.tiangolo.com/how-to/extending-openapi/
     """
-    is_public = _matcher(settings.api_key_public_paths)
+    is_public = _create_matcher(settings.api_key_public_paths)
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -123,7 +130,7 @@ def document(app: FastAPI, settings: APIKeySettings) -> None:
         app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _matcher(public_paths: Collection[str]) -> Callable[[str], bool]:
+def _create_matcher(public_paths: Collection[str]) -> Callable[[str], bool]:
     public = frozenset(path.rstrip("/") or "/" for path in public_paths)
     depth = max((path.count("/") for path in public), default=0)
 
@@ -132,7 +139,7 @@ def _matcher(public_paths: Collection[str]) -> Callable[[str], bool]:
             return True
         if "/." in path or "//" in path:
             return False
-        # Only as many segments as the longest public path has, however long this one is.
+        # At most as many segments as the longest public path has, for a path of any length.
         parts = path.split("/", depth + 1)[: depth + 1]
         return any("/".join(parts[:end]) in public for end in range(2, len(parts) + 1))
 

@@ -1,13 +1,12 @@
-"""How to write a middleware of your own, in the two ways there are.
+"""Two examples of a middleware of your own: a function, and a class.
 
-`add_header` is a function. It is the quickest to write and has Starlette's `Request` and
-`Response` at hand. Choose it where a request may cost a fraction of a millisecond more and no
-WebSocket is concerned: it runs behind `BaseHTTPMiddleware`, which moves the application into a
-task of its own. In a single-file application the same function goes under
-`@app.middleware("http")`.
+`add_header` is a function. It is quick to write, and uses Starlette's `Request` and `Response`. It
+does not run for WebSockets, and adds a fraction of a millisecond to each request, because
+`BaseHTTPMiddleware` runs the application in a separate task. In an application in a single file,
+the same function is decorated with `@app.middleware("http")`.
 
-`AddHeaderMiddleware` is plain ASGI. It sees WebSockets too, costs next to nothing, and passes
-every message on as it comes. Choose it for anything that each request goes through.
+`AddHeaderMiddleware` is a plain ASGI class. It can handle WebSockets, its overhead is negligible,
+and it does not delay streaming responses. Prefer it for everything that runs on each request.
 Source: https://www.starlette.io/middleware/#pure-asgi-middleware
 """
 
@@ -24,7 +23,10 @@ from app.core.settings import CoreSettings
 
 
 class ExampleSettings(CoreSettings):
-    """`EXAMPLE_HEADER` (example): the value of the headers."""
+    """The example middleware.
+
+    `EXAMPLE_HEADER` (example): the value of the headers that it adds.
+    """
 
     example_header: str = "example"
 
@@ -32,21 +34,21 @@ class ExampleSettings(CoreSettings):
     @classmethod
     def _check_example_header(cls, value: str) -> str:
         if not (value.isascii() and value.isprintable()):
-            raise ValueError("a header carries printable ASCII only")
+            raise ValueError("must contain only printable ASCII characters")
         return value
 
 
 async def add_header(
     request: Request, call_next: RequestResponseEndpoint, *, value: str
 ) -> Response:
-    """Add `X-Example-Function: value` to every answer."""
+    """Add the header `X-Example-Function` with `value` to every response."""
     response = await call_next(request)
     response.headers["X-Example-Function"] = value
     return response
 
 
 class AddHeaderMiddleware:
-    """Add `X-Example-Class: value` to every answer."""
+    """Adds the header `X-Example-Class` with `value` to every response."""
 
     def __init__(self, app: ASGIApp, *, value: str) -> None:
         self.app = app
@@ -66,7 +68,7 @@ class AddHeaderMiddleware:
 
 
 def layers(settings: ExampleSettings) -> list[Middleware]:
-    """The same header, twice: keep the way that you need."""
+    """Add a header by each of the two examples. Keep the one that you need."""
     return [
         Middleware(BaseHTTPMiddleware, dispatch=partial(add_header, value=settings.example_header)),
         Middleware(AddHeaderMiddleware, value=settings.example_header),

@@ -1,8 +1,9 @@
-"""Who calls: the bearer token of a request or of a WebSocket handshake."""
+"""The user of a request or of a WebSocket handshake, by its bearer token."""
 
 import asyncio
 import logging
 from collections.abc import Collection
+from math import ceil
 from time import time
 
 from starlette.authentication import AuthCredentials, UnauthenticatedUser
@@ -10,16 +11,19 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth import JWTSettings, create_verifier
-from app.auth.tokens import InvalidToken, KeysUnavailable, TokenUser, Verifier
+from app.auth.keys import KeysUnavailable
+from app.auth.tokens import InvalidToken, TokenUser
+from app.auth.verifier import Verifier
 from app.core.errors import error_response
+from app.core.logging import context
 from app.core.paths import route_path
 
 SUBPROTOCOL = "bearer"
 
-# "Unauthorized" in the registry of close codes: a client can tell it from other policies (1008).
+# "Unauthorized" in the registry of close codes. Clients can tell it from other policies (1008).
 EXPIRED = 3000
 
-# The longest that a socket waits for its token to expire: a year, which every event loop can count.
+# In seconds: a year, because event loops cannot wait for any length of time.
 LONGEST = 31_536_000
 
 __all__ = ["JWTMiddleware", "JWTSettings", "layer"]
@@ -28,13 +32,14 @@ logger = logging.getLogger(__name__)
 
 
 class JWTMiddleware:
-    """Set `scope["user"]` and `scope["auth"]`, by what the token of the caller says.
+    """Set `scope["user"]` and `scope["auth"]` by the access token of the request.
 
-    Without a token they are those of nobody: routes decide whom they require. A token that
-    `verifier` does not believe is answered with a 401, except at `ignored_paths` and below.
-    A browser, which cannot set the headers of a WebSocket, sends its token as a subprotocol:
+    Without a token the user is anonymous; routes decide whether to require one. A token that
+    `verifier` does not accept gets a 401, except at `ignored_paths` and below. While the keys of
+    the issuer are not known, a token gets a 503.
+    A browser cannot set the headers of a WebSocket, so it sends the token as a subprotocol:
     `new WebSocket(url, ["bearer", token])`. When a token expires, its sockets are closed.
-    Ours rather than Starlette's, which has no answer for a WebSocket.
+    Starlette's AuthenticationMiddleware sends no such response to a WebSocket.
     Source: RFC 6750; https://www.starlette.io/authentication/
     """
 
@@ -48,25 +53,30 @@ class JWTMiddleware:
             await self.app(scope, receive, send)
             return
 
-        scope["auth"], scope["user"] = AuthCredentials(), UnauthenticatedUser()
         try:
             token = _find_token(scope)
-            if token is None or (route_path(scope) + "/").startswith(self.ignored):
-                await self.app(scope, receive, send)
-                return
-            user = await self.verifier.verify(token)
+            if self.ignored and (route_path(scope) + "/").startswith(self.ignored):
+                token = None
+            user = None if token is None else await self.verifier.verify(token)
         except InvalidToken as error:
             logger.info("refused a token: %s", error)
             headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             response = error_response(401, "Invalid access token", headers=headers)
             await response(scope, receive, send)
             return
-        except KeysUnavailable:
-            response = error_response(503, "Try again later", headers={"Retry-After": "10"})
+        except KeysUnavailable as error:
+            headers = {"Retry-After": str(max(1, ceil(error.retry_after)))}
+            response = error_response(503, "Try again later", headers=headers)
             await response(scope, receive, send)
             return
 
+        if user is None:
+            scope["auth"], scope["user"] = AuthCredentials(), UnauthenticatedUser()
+            await self.app(scope, receive, send)
+            return
         scope["auth"], scope["user"] = AuthCredentials(["authenticated", *user.scopes]), user
+        # In every log record of the request.
+        context.set({**context.get(), "user": user.identity})
         if scope["type"] == "http":
             await self.app(scope, receive, send)
         else:
@@ -75,7 +85,7 @@ class JWTMiddleware:
     async def serve_socket(
         self, scope: Scope, receive: Receive, send: Send, user: TokenUser
     ) -> None:
-        # What is left for the application to choose from: it must not answer with the token.
+        # The application chooses from the others: a response must not contain the token.
         subprotocols = scope.get("subprotocols", [])
         has_subprotocol = subprotocols[:1] == [SUBPROTOCOL]
         scope["subprotocols"] = subprotocols[2 if has_subprotocol else 0 :]
@@ -94,13 +104,13 @@ class JWTMiddleware:
 
         async def receive_until_expired() -> Message:
             message = await receive()
-            # Whoever does not read our close may still write.
+            # A client that does not read the close frame may still write.
             return {"type": "websocket.disconnect", "code": EXPIRED} if expired else message
 
         async def send_until_expired(message: Message) -> None:
             nonlocal timer
             if expired:
-                # As servers do once a client has left.
+                # As servers do after a client has disconnected.
                 raise OSError("the access token expired")
             if message["type"] == "websocket.accept":
                 timer = asyncio.create_task(close_when_expired())
@@ -118,7 +128,7 @@ class JWTMiddleware:
 
 
 def layer(settings: JWTSettings, *, ignored_paths: Collection[str] = ()) -> Middleware:
-    """Look at tokens, except at `ignored_paths`."""
+    """Verify tokens, except at `ignored_paths` and below."""
     verifier = create_verifier(settings)
     return Middleware(JWTMiddleware, verifier=verifier, ignored_paths=ignored_paths)
 
@@ -134,7 +144,7 @@ def _find_token(scope: Scope) -> bytes | None:
         scheme, _, token = value.partition(b" ")
         if scheme.lower() == b"bearer":
             tokens.append(token.lstrip(b" "))
-    # Which HTTP has none of.
+    # HTTP requests have none.
     subprotocols = scope.get("subprotocols", [])
     if subprotocols[:1] == [SUBPROTOCOL]:
         tokens.append("".join(subprotocols[1:2]).encode())

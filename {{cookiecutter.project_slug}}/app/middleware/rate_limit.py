@@ -1,4 +1,4 @@
-"""How many requests a client may make."""
+"""Rate limits per client."""
 
 from collections.abc import Collection, Mapping
 from typing import Literal
@@ -18,16 +18,17 @@ RESPONSE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 _HEADERS = tuple(name.lower().encode() for name in RESPONSE_HEADERS)
 
-STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+_RESPONSE_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
 class RateLimitSettings(RedisSettings):
-    """How many requests a client may make.
+    """Rate limits.
 
-    `RATE_LIMIT` (100/minute): a number a second, minute, hour or day.
-    `RATE_LIMIT_PATHS` (none): other limits for some paths and all below them, each counted apart,
-    such as `/token=5/minute,/items=20/second`.
-    `RATE_LIMIT_ON_STORE_ERROR` (allow): what happens to requests while Redis is down; or `refuse`.
+    `RATE_LIMIT` (100/minute): the number of requests that a client may make per second, minute,
+    hour or day.
+    `RATE_LIMIT_PATHS` (none): other limits for paths and all paths below them, each counted
+    separately, such as `/token=5/minute,/items=20/second`.
+    `RATE_LIMIT_ON_STORE_ERROR` (allow): `allow` or `refuse` requests while Redis is unavailable.
     """
 
     rate_limit: str = "100/minute"
@@ -46,17 +47,18 @@ class RateLimitSettings(RedisSettings):
         for rule in rules:
             path, separator, limit = rule.partition("=")
             if not (path.startswith("/") and separator):
-                raise ValueError("a rule is a path and its limit: /token=5/minute")
+                raise ValueError("must be a list of paths with limits, such as /token=5/minute")
             Limit.parse(limit)
         return rules
 
 
 class RateLimitMiddleware:
-    """Answer 429 to a request or WebSocket handshake of a client that made too many.
+    """Rejects requests and WebSocket handshakes of clients that exceed a limit with a 429.
 
-    `path_limits` stand in for `limit` at their paths and below; `/` stands for itself alone.
-    `limiter`: where is counted; `is_required` refuses all with a 503 while that does not answer.
-    A client is its address, as the server has it; of IPv6 its network.
+    A client is an IPv4 address or an IPv6 network, as reported by the server. `limit`: the limit
+    of all paths but the following. `path_limits`: limits of paths, with all paths below them; `/`
+    matches only itself. `exempt_paths`: paths without a limit. `limiter`: counts the requests.
+    `is_required`: reject requests with a 503 while the limiter is unavailable; else allow them.
     Source: RFC 6585, section 4; draft-ietf-httpapi-ratelimit-headers-06
     """
 
@@ -73,7 +75,7 @@ class RateLimitMiddleware:
         self.app = app
         self.limit = limit
         rules = [(path.rstrip("/") or "/", limit) for path, limit in path_limits.items()]
-        # The longest first, which is the closest.
+        # The longest first, because the most specific rule applies.
         self.rules = sorted(rules, key=lambda rule: len(rule[0]), reverse=True)
         self.exempt_paths = frozenset(exempt_paths)
         self.limiter = limiter
@@ -110,7 +112,7 @@ class RateLimitMiddleware:
 
 
 def layer(settings: RateLimitSettings, limiter: Limiter) -> Middleware:
-    """Limit all paths but those of the health checks.
+    """Limit the requests of each client to all paths except the health checks.
 
     `limiter`: counts the requests.
     """
@@ -130,7 +132,7 @@ def _with_headers(send: Send, limit: Limit, window: WindowState) -> Send:
     headers = [(name, b"%d" % value) for name, value in zip(_HEADERS, values, strict=True)]
 
     async def send_with_headers(message: Message) -> None:
-        if message["type"] in STARTS:
+        if message["type"] in _RESPONSE_STARTS:
             message["headers"] = [*message.get("headers", ()), *headers]
         await send(message)
 

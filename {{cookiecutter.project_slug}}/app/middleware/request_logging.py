@@ -1,15 +1,15 @@
-"""Every request has an id, and one log record."""
+"""Give each request an id, and log each request once."""
 
 import logging
 import os
 import re
 from time import perf_counter
+from urllib.parse import quote
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.logging import context, trace
-from app.core.paths import route_path
 
 RESPONSE_HEADERS = ("X-Request-ID", "X-Process-Time")
 
@@ -18,12 +18,16 @@ _is_valid_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 
 
 class RequestLoggingMiddleware:
-    """Give each request an id, and log it once when its answer is complete.
+    """Gives each request an id, and logs it once when its response is complete.
 
-    The id is the caller's `X-Request-ID` where that matches `[A-Za-z0-9._-]{1,128}`, else a new
-    one. It is answered in `X-Request-ID`, stands in `request.state.request_id`, and every log
-    record of the request carries it. `X-Process-Time` has the seconds until the answer began.
-    Never logged: the query string, headers, bodies.
+    The id is the client's `X-Request-ID` if that matches `[A-Za-z0-9._-]{1,128}`, else a new one.
+    The response repeats it in `X-Request-ID`, routes find it in `request.state.request_id`, and
+    every log record of the request carries it. `X-Process-Time` is the number of seconds until the
+    response starts. The record has the path as the client sent it, percent-encoded, and never the
+    query string, headers or bodies.
+
+    A response of 500 or above is logged as a warning. The error itself is logged by the server,
+    with its traceback, so that an error tracker counts it once.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -39,13 +43,14 @@ class RequestLoggingMiddleware:
 
     async def log_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
+        path = sent_path(scope)
         request_id = _bind_request_id(scope)
         status: int | None = None
         size = 0
-        logged = False
+        is_logged = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status, size, logged
+            nonlocal status, size, is_logged
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(message, request_id, started)
@@ -54,18 +59,19 @@ class RequestLoggingMiddleware:
             size += len(message.get("body", b""))
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                # Now, not when the application returns: background tasks come in between.
-                logged = True
-                _log(scope, started, scope["method"], status, {"bytes": size})
+                # Not when the application returns, because background tasks run before that.
+                is_logged = True
+                _log(scope, started, scope["method"], path, status, {"bytes": size})
 
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            if not logged:
-                _log(scope, started, scope["method"], status, {"bytes": size})
+            if not is_logged:
+                _log(scope, started, scope["method"], path, status, {"bytes": size})
 
     async def log_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
+        path = sent_path(scope)
         request_id = _bind_request_id(scope)
         status: int | None = None
         close_code: int | None = None
@@ -83,7 +89,7 @@ class RequestLoggingMiddleware:
                 status = message.get("status", 101)
                 _add_headers(message, request_id, started)
             elif message["type"] == "websocket.close":
-                # Before the handshake is accepted, servers turn a close into a 403.
+                # A close before the handshake is accepted becomes a 403 in the server.
                 status = status or 403
                 close_code = message.get("code", 1000)
             await send(message)
@@ -91,14 +97,25 @@ class RequestLoggingMiddleware:
         try:
             await self.app(scope, receive_close_code, send_with_id)
         finally:
-            _log(scope, started, "WEBSOCKET", status, {"close_code": close_code})
+            _log(scope, started, "WEBSOCKET", path, status, {"close_code": close_code})
 
 
 def layer() -> Middleware:
-    """Log requests. The records take the place of uvicorn's lines, which show query strings."""
+    """Log requests. The records replace uvicorn's access log, which shows query strings."""
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("uvicorn.error").addFilter(_is_no_access_line)
     return Middleware(RequestLoggingMiddleware)
+
+
+def sent_path(scope: Scope) -> str:
+    """Return the path as the client sent it, percent-encoded.
+
+    That is `raw_path`, which servers may omit, and which some of them extend by the query string.
+    """
+    raw_path: bytes | None = scope.get("raw_path")
+    if raw_path is None:
+        return quote(scope["path"])
+    return raw_path.partition(b"?")[0].decode("ascii", "backslashreplace")
 
 
 def _is_no_access_line(record: logging.LogRecord) -> bool:
@@ -113,7 +130,7 @@ def _bind_request_id(scope: Scope) -> str:
             break
     request_id = request_id or os.urandom(16).hex()
     scope.setdefault("state", {})["request_id"] = request_id
-    # Never reset: uvicorn logs an unhandled exception in this task after the middleware returned.
+    # Never reset: uvicorn logs an unhandled exception in this task after the middleware returns.
     context.set({"request_id": request_id, **trace()})
     return request_id
 
@@ -127,12 +144,14 @@ def _add_headers(message: Message, request_id: str, started: float) -> None:
 
 
 def _log(
-    scope: Scope, started: float, method: str, status: int | None, extra: dict[str, int | None]
+    scope: Scope,
+    started: float,
+    method: str,
+    path: str,
+    status: int | None,
+    extra: dict[str, int | None],
 ) -> None:
-    level = logging.ERROR if status and status >= 500 else logging.INFO
-    if not logger.isEnabledFor(level):
-        return
-    path = route_path(scope)
+    level = logging.WARNING if status and status >= 500 else logging.INFO
     client = scope.get("client")
     fields = {
         "method": method,
@@ -142,9 +161,4 @@ def _log(
         "client": client[0] if client else None,
         **extra,
     }
-    # By hand: `logger.log` would look for its caller in the stack, and compare each field with all
-    # that a record has, which is half of what making it takes.
-    message = "%s %s %s", (method, path, status)
-    record = logger.makeRecord(logger.name, level, __file__, 0, *message, None)
-    vars(record).update(fields)
-    logger.handle(record)
+    logger.log(level, "%s %s %s", method, path, status, extra=fields)

@@ -1,4 +1,4 @@
-"""Headers that tell a browser to be careful, on every answer."""
+"""Security headers on every response."""
 
 from pydantic import Field
 from starlette.middleware import Middleware
@@ -14,15 +14,20 @@ HEADERS = [
 
 
 class SecurityHeadersSettings(CoreSettings):
-    """`HSTS_MAX_AGE` (31536000): how long browsers shall insist on https, in seconds; 0 = unsaid."""
+    """Security headers.
+
+    `HSTS_MAX_AGE` (31536000): for how many seconds browsers use only https for this host; 0 sends
+    no `Strict-Transport-Security` header.
+    """
 
     hsts_max_age: int = Field(default=31_536_000, ge=0)
 
 
 class SecurityHeadersMiddleware:
-    """Add headers that the answer does not have: nosniff, referrer policy, frame-ancestors.
+    """Adds security headers, unless the response has them already.
 
-    Over https also `Strict-Transport-Security` with `hsts_max_age` seconds (0: never).
+    `hsts_max_age`: the lifetime of `Strict-Transport-Security` in seconds, which is sent over https
+    only; 0 does not send it.
     Source: https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html, RFC 6797
     """
 
@@ -53,5 +58,5 @@ class SecurityHeadersMiddleware:
 
 
 def layer(settings: SecurityHeadersSettings) -> Middleware:
-    """Add the security headers."""
+    """Add security headers to every response."""
     return Middleware(SecurityHeadersMiddleware, hsts_max_age=settings.hsts_max_age)

@@ -1,31 +1,35 @@
-"""One session a request, committed before its answer begins."""
+"""One session per request, committed before its response begins."""
 
 import logging
 from collections import UserDict
 from collections.abc import Callable
-from typing import Any
+from copy import copy
+from typing import Any, NoReturn, cast
 
 from anyio import CancelScope
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.util import immutabledict
+from sqlalchemy.orm import Session
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import error_response
 from app.core.paths import route_path
+from app.db.errors import is_busy, is_unavailable
 
 # RFC 9110, section 9.2.1
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
-LOST = "%s %s wrote on the session of the request after the answer began; that is not committed"
+ENDED = (
+    "the session of a request ends when its response begins: a stream or a background task takes"
+    " DbSessions, and opens a session of its own for each short piece of work"
+)
 
 logger = logging.getLogger(__name__)
 
 
 class LazyState(UserDict[str, Any]):
-    """The state of a request, in which `db` comes into being when it is first asked for."""
+    """The state of a request, in which `db` is created when it is first asked for."""
 
     def __init__(self, state: dict[str, Any], open_session: Callable[[], AsyncSession]) -> None:
         # No copy: the layers outside hold the same state.
@@ -39,16 +43,26 @@ class LazyState(UserDict[str, Any]):
         return session
 
 
+class EndedSession:
+    """What a session of a request leads to after its end."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError(ENDED)
+
+
 class TransactionMiddleware:
     """Give each request that asks for `request.state.db` one session, and decide on its end.
 
-    An answer of 2xx or 3xx commits, and begins only when the commit has succeeded. All else rolls
-    back: any other answer, an exception, a cancelled request. A commit that fails is raised out
-    of here, so that nothing but the layers outside can answer it. The sessions are those of
-    `app.state.sessions`; where its pool has no connection to give in time, the answer is a 503.
+    A response of 2xx or 3xx commits, and begins only when the commit has succeeded. All else rolls
+    back: any other response, an exception, a cancelled request. A commit that fails is raised out
+    of here, so that nothing but the layers outside can respond. The sessions are those of
+    `app.state.sessions`.
 
-    What is written after the answer began is not committed. It is logged as lost: background
-    tasks and streams that write need a session of their own.
+    The response is a 503 when no connection is free in time, and when the database cannot be
+    reached or the connection is lost before the commit, so that nothing of the request was stored.
+
+    The session ends when the response begins. To use it later, in a stream or in a background
+    task, raises an error: a connection would be held for as long as the slowest client takes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -60,34 +74,37 @@ class TransactionMiddleware:
             return
 
         session: AsyncSession | None = None
+        lent: AsyncSession | None = None
         failure: Exception | None = None
-        answered = False
-        writes_after: list[str] = []
+        failed_to_commit = has_begun = False
         # Not the scope: it holds what holds this function, and a cycle is garbage of each request.
         app: Any = scope.get("app")
         method = scope["method"]
 
         def open_session() -> AsyncSession:
-            nonlocal session
-            session = app.state.sessions(execution_options={"safe_method": method in SAFE_METHODS})
-            if answered:
-                _watch_writes(session, writes_after)
-            return session
+            nonlocal session, lent
+            if has_begun:
+                raise RuntimeError(ENDED)
+            session = app.state.sessions(execution_options={"read_only": method in SAFE_METHODS})
+            # What the request uses is a copy, which can be ended while this one commits.
+            lent = copy(session)
+            return lent
 
         async def send_after_commit(message: Message) -> None:
-            nonlocal failure, answered
+            nonlocal failure, failed_to_commit, has_begun
             if failure is not None:
-                # Whatever would answer in place of the commit that failed.
+                # Whatever would respond in place of the commit that failed.
                 raise failure
             if message["type"] == "http.response.start":
-                if session is not None:
+                if session is not None and lent is not None:
+                    end_use(lent)
                     try:
                         await _end(session, message["status"])
                     except Exception as exc:
-                        failure = exc
+                        failure, failed_to_commit = exc, True
                         raise
-                    _watch_writes(session, writes_after)
-                answered = True
+                    app.state.outage.end()
+                has_begun = True
             await send(message)
 
         scope["state"] = LazyState(scope.get("state", {}), open_session)
@@ -98,16 +115,28 @@ class TransactionMiddleware:
             failure = failure or exc
         finally:
             if session is not None:
-                if answered and (writes_after or _is_pending(session)) and session.in_transaction():
-                    logger.warning(LOST, scope["method"], route_path(scope))
+                if has_begun and _is_pending(session):
+                    logger.warning(
+                        "%s %s changed objects after its response began; that is not stored",
+                        method,
+                        route_path(scope),
+                    )
                 await _close(session)
         if failure is None:
             return
-        if answered or not isinstance(failure, PoolTimeout):
+        if has_begun or failed_to_commit:
             raise failure
-        logger.warning("no database connection was free within DATABASE_POOL_TIMEOUT")
-        headers = {"Retry-After": "1"}
-        await error_response(503, "The database is busy", headers=headers)(scope, receive, send)
+        if is_busy(failure):
+            if not app.state.outage.has_begun:
+                logger.warning("the database is busy: %s", failure)
+            response = error_response(503, "The database is busy", headers={"Retry-After": "1"})
+        elif is_unavailable(failure):
+            app.state.outage.begin(failure)
+            message = "The database is unavailable"
+            response = error_response(503, message, headers={"Retry-After": "5"})
+        else:
+            raise failure
+        await response(scope, receive, send)
 
 
 def layer() -> Middleware:
@@ -115,15 +144,16 @@ def layer() -> Middleware:
     return Middleware(TransactionMiddleware)
 
 
+def end_use(session: AsyncSession) -> None:
+    """Let every further use of the session that a request was lent raise an error."""
+    session.sync_session = session._proxied = cast(Session, EndedSession())
+
+
 async def _end(session: AsyncSession, status: int) -> None:
     if 200 <= status < 400:
         await session.commit()
     else:
         await session.rollback()
-
-
-def _watch_writes(session: AsyncSession, writes: list[str]) -> None:
-    session.sync_session.execution_options = immutabledict({"on_write": writes.append})
 
 
 async def _close(session: AsyncSession) -> None:

@@ -1,13 +1,14 @@
-"""The Host header must name this service."""
+"""A check of the Host header."""
 
 import re
 from collections.abc import Collection, Iterator
+from ipaddress import AddressValueError, IPv6Address
 
 from pydantic import Field, ValidationInfo, field_validator
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.errors import error_response
+from app.core.errors import close_headers, error_response, expects_continue
 from app.core.paths import LIVENESS, route_path
 from app.core.settings import CoreSettings, StringList
 
@@ -18,9 +19,10 @@ _is_pattern = re.compile(r"\*|(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.IGNORECAS
 
 
 class TrustedHostSettings(CoreSettings):
-    """`ALLOWED_HOSTS`: host names without a port, `*.example.com` for subdomains, `*` for any.
+    """The hosts of this service.
 
-    Required where `DEBUG` is off; not looked at where it is on.
+    `ALLOWED_HOSTS` (none): the host names of this service, without a port; `*.example.com` matches
+    subdomains, `*` matches any host, and IPv6 addresses have brackets: `[::1]`. Required unless `DEBUG` is on, which turns the check off.
     """
 
     allowed_hosts: StringList = Field(default=[], validate_default=True)
@@ -29,25 +31,30 @@ class TrustedHostSettings(CoreSettings):
     @classmethod
     def _check_hosts(cls, hosts: list[str], info: ValidationInfo) -> list[str]:
         if not hosts and not info.data.get("debug"):
-            raise ValueError("name the hosts that clients reach this service by: api.example.com")
+            raise ValueError("is required; list the hosts of this service, such as api.example.com")
         if not all(_is_pattern(host) for host in hosts):
-            raise ValueError("a host has no scheme, port or path: api.example.com, *.example.com")
-        return hosts
+            raise ValueError(
+                "must be host names without scheme, port or path, such as a.example.com, "
+                "or addresses, such as 127.0.0.1 or [::1]"
+            )
+        return [_normalize_address(host) for host in hosts]
 
     def risks(self) -> Iterator[str]:
         if "*" in self.allowed_hosts:
-            yield "ALLOWED_HOSTS: any host passes: name those of this service in place of *"
+            yield "ALLOWED_HOSTS: accepts any host; list the hosts of this service instead of *"
         elif self.allowed_hosts and LOCAL_HOSTS.issuperset(self.allowed_hosts):
-            yield "ALLOWED_HOSTS: only this machine can call: name the hosts of this service"
+            yield "ALLOWED_HOSTS: accepts only local requests; add the hosts of this service"
         yield from super().risks()
 
 
 class TrustedHostMiddleware:
-    """Answer 400 to a request whose Host header matches none of `allowed_hosts`.
+    """Rejects requests and WebSocket handshakes for other hosts with a 400.
 
-    `exempt_paths` answer any host. Ours rather than Starlette's for the shape of the answer, and
-    because it never redirects to `www.`. Source: RFC 9110, section 7.2.
+    `allowed_hosts`: host names; `*.example.com` matches subdomains. `exempt_paths`: paths that
+    accept any host. Source: RFC 9110, section 7.2
     """
+
+    # Starlette's TrustedHostMiddleware responds in plain text and has no exempt paths.
 
     def __init__(
         self, app: ASGIApp, *, allowed_hosts: Collection[str], exempt_paths: Collection[str]
@@ -66,7 +73,9 @@ class TrustedHostMiddleware:
         ):
             await self.app(scope, receive, send)
         else:
-            await error_response(400, "Invalid host header")(scope, receive, send)
+            headers = close_headers(scope) if expects_continue(scope) else None
+            response = error_response(400, "Invalid host header", headers=headers)
+            await response(scope, receive, send)
 
     def is_trusted(self, scope: Scope) -> bool:
         values = [value for name, value in scope["headers"] if name == b"host"]
@@ -75,10 +84,20 @@ class TrustedHostMiddleware:
 
 
 def layer(settings: TrustedHostSettings) -> Middleware | None:
-    """Refuse other hosts than `ALLOWED_HOSTS`, except while `DEBUG` is on."""
+    """Reject requests for hosts that are not in `ALLOWED_HOSTS`, unless `DEBUG` is on."""
     if settings.debug or "*" in settings.allowed_hosts:
         return None
-    # A health probe calls the address of a container, not its name.
+    # Liveness probes request the address of a container, not its host name.
     return Middleware(
         TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, exempt_paths=[LIVENESS]
     )
+
+
+def _normalize_address(host: str) -> str:
+    # Clients send an IPv6 address in its short form (RFC 5952): [::1], not [0:0:0:0:0:0:0:1].
+    if not host.startswith("["):
+        return host
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except AddressValueError:
+        raise ValueError("must have IPv6 addresses in brackets, such as [::1]") from None

@@ -1,4 +1,4 @@
-"""Who may open a WebSocket, and how much may come through it."""
+"""Check the origin of WebSockets, and limit their number and messages."""
 
 import asyncio
 import logging
@@ -18,27 +18,30 @@ from app.core.errors import error_response
 from app.core.redis import RedisSettings
 from app.core.settings import StringList
 
-# A rate is an average over so many seconds: a network that stalls delivers all at once afterwards.
+# Seconds over which a rate is averaged. A network that stalls delivers everything at once later.
 RATE_WINDOW = 10
-# How long the application may take to accept or refuse a handshake, in seconds.
+# Seconds that the application may take to accept or reject a handshake.
 HANDSHAKE_TIMEOUT = 30
-# How long a socket may take to read that it is closed, in seconds.
+# Seconds that a client may take to read the close frame.
 CLOSE_TIMEOUT = 5
 
 _is_origin = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+").fullmatch
 
 
 class WebSocketSettings(RedisSettings):
-    """Who may open a WebSocket, and how much may come through it.
+    """Which pages may open WebSockets, and how much each socket may send.
 
-    `WEBSOCKET_ORIGINS` (none): the pages that may, such as `https://example.com`, or `*` for any.
-    `WEBSOCKET_MAX_CONNECTIONS` (10000) of one process, and `WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT`
-    (100) of one client address to it.
-    `WEBSOCKET_MAX_MESSAGE_SIZE` (65536): the largest message of a client, in bytes.
-    `WEBSOCKET_MESSAGE_RATE` (20): messages a second of one socket, on the average of ten seconds.
-    `WEBSOCKET_QUEUE_SIZE` (100): messages that wait for a slow reader before it is closed.
-    `WEBSOCKET_IDLE_TIMEOUT` (3600): seconds without a message either way; 0 = for ever.
-    `WEBSOCKET_COMPRESSION` (false): compress messages, which costs memory and processor time.
+    `WEBSOCKET_ORIGINS` (none): the origins of other pages that may connect, such as
+    `https://example.com`, or `*` for any. Pages of this service always may.
+    `WEBSOCKET_MAX_CONNECTIONS` (10000): the most sockets of one process.
+    `WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT` (100): the most sockets of one client address per process.
+    `WEBSOCKET_MAX_MESSAGE_SIZE` (65536): the largest message from a client, in bytes.
+    `WEBSOCKET_MESSAGE_RATE` (20): messages per second of one socket, averaged over ten seconds.
+    `WEBSOCKET_QUEUE_SIZE` (100): how many messages wait for a slow client before it is closed.
+    `WEBSOCKET_IDLE_TIMEOUT` (3600): seconds without a message in either direction before a socket
+    is closed; 0 is never.
+    `WEBSOCKET_COMPRESSION` (false): compress messages, which costs memory and processor time. Only
+    `python -m app.serve` reads this.
     """
 
     websocket_origins: StringList = []
@@ -54,21 +57,21 @@ class WebSocketSettings(RedisSettings):
     @classmethod
     def _check_websocket_origins(cls, origins: list[str]) -> list[str]:
         if not all(_is_origin(origin) for origin in origins):
-            raise ValueError("an origin is a scheme and a host without a path: https://example.com")
+            raise ValueError("must be origins without a path, such as https://example.com")
         return origins
 
     def risks(self) -> Iterator[str]:
         if "*" in self.websocket_origins:
-            yield "WEBSOCKET_ORIGINS: any page may connect as its visitor: name the origins"
+            yield "WEBSOCKET_ORIGINS: accepts any page; list the origins instead of *"
         yield from super().risks()
 
 
 class WebSocketMiddleware:
-    """Refuse handshakes from foreign pages and beyond the limits; close sockets that send too much.
+    """Rejects handshakes of other origins and beyond the limits; closes sockets that send too much.
 
-    `origins`: the pages that may connect, `*` for any; none: those of the host that is connected
-    to. A browser lets any page open a WebSocket, with the cookies of its visitor, and leaves it to
-    the server to look at `Origin`. What sends no `Origin` is no browser.
+    `origins`: the origins that may connect besides the service's own, or `*` for any. A browser
+    lets any page open a WebSocket with the cookies of its visitor, and leaves it to the server to
+    check `Origin`. A client that sends no `Origin` is not a browser.
     Source: RFC 6455, sections 7.4.1 and 10.2; https://asgi.readthedocs.io/en/latest/specs/www.html
     """
 
@@ -99,8 +102,8 @@ class WebSocketMiddleware:
             return
 
         client = client_network(scope)
-        if refusal := self.refuse(scope, client):
-            await refusal(scope, receive, send)
+        if rejection := self.reject(scope, client):
+            await rejection(scope, receive, send)
             return
         self.connections += 1
         self.clients[client] += 1
@@ -112,7 +115,7 @@ class WebSocketMiddleware:
             if not self.clients[client]:
                 del self.clients[client]
 
-    def refuse(self, scope: Scope, client: str) -> Response | None:
+    def reject(self, scope: Scope, client: str) -> Response | None:
         if not self.is_allowed(scope):
             return error_response(403, "Origin not allowed")
         if self.connections >= self.max_connections:
@@ -122,24 +125,21 @@ class WebSocketMiddleware:
         return None
 
     def is_allowed(self, scope: Scope) -> bool:
-        origins = {value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"}
-        if not origins or "*" in self.origins:
+        origins = _values(scope, b"origin")
+        if "*" in self.origins or origins <= self.origins:
             return True
-        if self.origins:
-            return origins <= self.origins
-        # Not the scheme: behind a proxy that ends TLS it is another.
-        hosts = {value.decode("latin-1") for name, value in scope["headers"] if name == b"host"}
-        return {origin.partition("://")[2] for origin in origins} == hosts
+        hosts = _values(scope, b"host")
+        return all(_is_own(origin, hosts) for origin in origins - self.origins)
 
     async def guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         clock = asyncio.get_running_loop().time
         active = due = clock()
-        answered = closed = False
+        is_handshake_over = is_closed = False
 
         async def close(code: int, reason: str) -> Message:
-            nonlocal closed
-            closed = True
-            # What reads nothing does not read this either.
+            nonlocal is_closed
+            is_closed = True
+            # A client that reads nothing does not read this either.
             with anyio.move_on_after(CLOSE_TIMEOUT):
                 await send({"type": "websocket.close", "code": code, "reason": reason})
             return {"type": "websocket.disconnect", "code": code, "reason": reason}
@@ -148,9 +148,9 @@ class WebSocketMiddleware:
             nonlocal active, due
             message: Message | None = None
             while message is None:
-                # What is sent meanwhile puts the end off. Until the handshake is answered it is
-                # the application that takes its time.
-                idle_timeout = self.idle_timeout if answered else math.inf
+                # A message that is sent meanwhile extends the time. Until the handshake is over, the
+                # socket waits for the application, not for the client.
+                idle_timeout = self.idle_timeout if is_handshake_over else math.inf
                 with anyio.move_on_after(active + idle_timeout - clock()):
                     message = await receive()
                 if message is None and clock() >= active + idle_timeout:
@@ -166,17 +166,17 @@ class WebSocketMiddleware:
             return message
 
         async def send_while_open(message: Message) -> None:
-            nonlocal active, answered
-            if closed:
+            nonlocal active, is_handshake_over
+            if is_closed:
                 raise OSError("closed by a limit")
-            if not answered:
-                answered = True
+            if not is_handshake_over:
+                is_handshake_over = True
                 handshake.deadline = math.inf
             try:
                 await send(message)
             except RuntimeError as error:
-                # Of uvicorn, which has closed the socket for a broken frame or a lost peer. Any
-                # other misuse has met Starlette's WebSocket first.
+                # uvicorn has closed the socket because of a broken frame or a lost connection. Any
+                # other misuse raises in Starlette's WebSocket first.
                 raise OSError("closed by the server") from error
             active = clock()
 
@@ -184,8 +184,8 @@ class WebSocketMiddleware:
             with anyio.move_on_after(HANDSHAKE_TIMEOUT) as handshake:
                 await self.app(scope, receive_with_limits, send_while_open)
         except Exception:
-            # Of the servers some would answer in their own way, some not at all.
-            if not answered:
+            # Servers would respond in a format of their own, or not at all.
+            if not is_handshake_over:
                 await error_response(500, "Internal server error")(scope, receive, send)
             raise
         if handshake.cancelled_caught:
@@ -194,7 +194,7 @@ class WebSocketMiddleware:
 
 
 def layer(settings: WebSocketSettings, *, default_origins: Collection[str] = ()) -> Middleware:
-    """Guard WebSockets. `default_origins` stand in for an empty `WEBSOCKET_ORIGINS`."""
+    """Protect WebSockets. `default_origins` are used if `WEBSOCKET_ORIGINS` is empty."""
     logging.getLogger("uvicorn.error").addFilter(_is_about_us)
     return Middleware(
         WebSocketMiddleware,
@@ -207,9 +207,20 @@ def layer(settings: WebSocketSettings, *, default_origins: Collection[str] = ())
     )
 
 
+def _values(scope: Scope, name: bytes) -> set[str]:
+    return {value.decode("latin-1") for key, value in scope["headers"] if key == name}
+
+
+def _is_own(origin: str, hosts: set[str]) -> bool:
+    # The scheme is not compared, because it differs behind a proxy that ends TLS.
+    scheme, _, host = origin.partition("://")
+    port = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return bool(host) and hosts in ({host}, {host + port})
+
+
 def _is_about_us(record: logging.LogRecord) -> bool:
-    # uvicorn says these of every handshake that is refused with an answer, and of every client
-    # that sends garbage: as errors, with a traceback.
+    # uvicorn logs these as errors with a traceback, for every handshake that is rejected with a
+    # response and for every client that sends invalid data.
     return record.msg not in (
         "ASGI callable returned without completing handshake.",
         "Invalid UTF-8 sequence received from client.",

@@ -1,4 +1,4 @@
-"""Messages between sockets: in memory for one process, through Redis for many."""
+"""Messages between WebSockets: in memory for one process, through Redis for several."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +12,13 @@ from app.realtime.redis_hub import RedisHub
 
 
 def set_up(app: FastAPI, redis: Redis | None, *, queue_size: int) -> None:
-    """Keep a hub at `app.state.hub`, and let readiness ask it."""
+    """Create the hub at `app.state.hub`, and add it to the readiness checks.
+
+    `queue_size`: the maximum number of messages that wait for one WebSocket.
+    """
     hub: Hub = MemoryHub(queue_size=queue_size)
     if redis:
-        # To a channel all databases of a server are one; to a service hers is her own.
+        # Pub/sub ignores Redis database numbers, so the channel name includes the number.
         database = redis.connection_pool.connection_kwargs.get("db") or 0
         channel = f"realtime:{database}"
         hub = RedisHub(redis, channel=channel, queue_size=queue_size)
@@ -25,7 +28,7 @@ def set_up(app: FastAPI, redis: Redis | None, *, queue_size: int) -> None:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Run the hub while the service does."""
+    """Start and stop the hub with the service."""
     await app.state.hub.start()
     try:
         yield

@@ -1,32 +1,36 @@
-"""What the routes know of a hub: rooms, and who is in them."""
+"""The protocol of hubs, which deliver messages to the members of rooms."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from app.realtime.inbox import Inbox, Send
+from app.realtime.outgoing_queue import OutgoingQueue, Send
 
 
 class Unavailable(Exception):
-    """A message was not sent: the hub has no connection now."""
+    """A message cannot be sent at the moment, because the hub is not connected."""
 
 
 class Hub(Protocol):
-    """Takes what is published in a room to everyone who is in it: once, in one order for all."""
+    """Delivers each message to every member of its room once, in the same order for all."""
 
     async def start(self) -> None:
-        """Begin, when the service does."""
+        """Start the hub. The service calls this when it starts."""
 
     async def stop(self) -> None:
-        """End, when the service does."""
+        """Stop the hub. The service calls this when it stops."""
 
     async def check(self) -> None:
-        """Raise while messages cannot be sent."""
+        """Raise `Unavailable` while messages cannot be sent."""
 
     def join(
         self, room: str, send: Send, on_overflow: Callable[[], object]
-    ) -> AbstractContextManager[Inbox]:
-        """Be in the room for as long as the block runs."""
+    ) -> AbstractContextManager[OutgoingQueue]:
+        """Add a member to the room while the block runs.
+
+        `send`: sends a message to the member. `on_overflow`: called when too many messages wait
+        for the member. Returns the queue of the member.
+        """
 
     async def publish(self, room: str, text: str) -> None:
-        """Send a message to everyone in the room. Raises `Unavailable` when that is not possible."""
+        """Send a message to every member of the room. Raises `Unavailable` if it was not sent."""

@@ -1,67 +1,72 @@
-"""Rooms within one process."""
+"""Rooms in the memory of one process."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from app.realtime.inbox import Inbox, Send
+from app.realtime.outgoing_queue import OutgoingQueue, Send
 
-# Messages that are told to a room at a time: in a burst all of them go to one socket after the
-# other, which is faster than each to all sockets.
+# The maximum number of messages that are delivered to a room together. Sending all messages of a
+# burst to one member after the other is faster than sending each message to all members.
 MAX_BURST = 10
 
 
 class MemoryHub:
-    """A hub for a single process. `queue_size`: messages that may wait for one socket."""
+    """A hub for a single process.
+
+    `queue_size`: the maximum number of messages that wait for one member.
+    """
 
     def __init__(self, *, queue_size: int) -> None:
         self.queue_size = queue_size
-        # Not sets: in the order in which they came, sockets are closer to each other in memory.
-        self.rooms: dict[str, dict[Inbox, None]] = {}
-        self._untold: dict[str, list[str]] = {}
-        self._tellers: set[asyncio.Task[None]] = set()
+        # Dictionaries instead of sets: in the order of joining, members are closer in memory.
+        self.rooms: dict[str, dict[OutgoingQueue, None]] = {}
+        self._pending: dict[str, list[str]] = {}
+        self._deliveries: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """There is nothing to begin."""
+        """Do nothing: messages stay in this process."""
 
     async def stop(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: messages stay in this process."""
 
     async def check(self) -> None:
-        """There is nothing to fail."""
+        """Do nothing: messages can always be sent."""
 
     @contextmanager
-    def join(self, room: str, send: Send, on_overflow: Callable[[], object]) -> Iterator[Inbox]:
-        """Be in the room for as long as the block runs."""
-        inbox = Inbox(self.queue_size, send, on_overflow)
+    def join(
+        self, room: str, send: Send, on_overflow: Callable[[], object]
+    ) -> Iterator[OutgoingQueue]:
+        """Add a member to the room while the block runs. Returns its queue."""
+        queue = OutgoingQueue(self.queue_size, send, on_overflow)
         members = self.rooms.setdefault(room, {})
-        members[inbox] = None
+        members[queue] = None
         try:
-            yield inbox
+            yield queue
         finally:
-            del members[inbox]
+            del members[queue]
             if not members:
                 del self.rooms[room]
 
     async def publish(self, room: str, text: str) -> None:
-        """Send a message to everyone in the room."""
+        """Send a message to every member of the room."""
         await self.deliver(room, text)
 
     async def deliver(self, room: str, text: str) -> None:
-        """Put a message into every inbox of the room, soon."""
+        """Schedule a message for every queue of the room."""
         if room not in self.rooms:
             return
-        untold = self._untold.setdefault(room, [])
-        untold.append(text)
-        if len(untold) == 1:
-            teller = asyncio.create_task(self._tell(room))
-            self._tellers.add(teller)
-            teller.add_done_callback(self._tellers.discard)
-        elif len(untold) >= MAX_BURST:
+        pending = self._pending.setdefault(room, [])
+        pending.append(text)
+        if len(pending) == 1:
+            delivery = asyncio.create_task(self._deliver_pending(room))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+        elif len(pending) >= MAX_BURST:
             await asyncio.sleep(0)
 
-    async def _tell(self, room: str) -> None:
-        texts = self._untold.pop(room)
-        for inbox in self.rooms.get(room, ()):
+    async def _deliver_pending(self, room: str) -> None:
+        texts = self._pending.pop(room)
+        for queue in self.rooms.get(room, ()):
             for text in texts:
-                inbox.put(text)
+                queue.put(text)

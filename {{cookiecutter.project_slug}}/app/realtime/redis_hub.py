@@ -13,30 +13,37 @@ from redis.asyncio import Redis
 from app.realtime.hub import Unavailable
 from app.realtime.memory_hub import MemoryHub
 
-# Seconds: a process is silent for so long at most, and without any sound it connects anew.
+# A process that has no messages publishes an empty batch after HEARTBEAT seconds. A process that
+# receives nothing for SILENCE seconds connects again.
 HEARTBEAT = 2.0
 SILENCE = 5.0
-# Seconds between attempts to connect: after the first, and at most.
+# The initial and the maximum number of seconds between attempts to connect.
 BACKOFF = (0.1, 2.0)
 MAX_BATCH = 100
-# Processes whose counts are remembered, the longest silent go first.
+# The maximum number of processes whose message counts are kept; the longest silent are dropped.
 MAX_ORIGINS = 1000
 
 logger = logging.getLogger(__name__)
 
-# The process it is from, how many messages came before, and a room and a text for each message.
+# The id of the publishing process, the number of messages that it published before, and the room
+# and the text of each message.
 _batch = TypeAdapter(tuple[str, int, list[tuple[str, str]]])
 
 
 class RedisHub(MemoryHub):
-    """A hub for many processes, each with a client for the same `channel`.
+    """A hub for several processes, which all publish and subscribe to one channel.
 
-    All messages go out through Redis and come back, to their own process too, so everyone sees one
-    order. Every process hears every room: right up to some thousand messages a second in all.
+    `redis`: the client. `channel`: the name of the channel. `queue_size`: the maximum number of
+    messages that wait for one member.
 
-    A batch says how many messages of its process came before it. One that comes twice (a client
-    sends again after an error) is delivered once; those that went missing while a connection was
-    lost are counted in `lost`. Source: https://redis.io/docs/latest/develop/pubsub
+    A process receives its own messages from Redis too, so all members see the same order. Every
+    process receives the messages of all rooms, which suits a total of up to a few thousand messages
+    per second.
+
+    A batch contains the number of messages that its process published before. Therefore a batch
+    that arrives twice (the client retries after an error) is delivered once, and messages that were
+    lost with a connection are counted in `lost`.
+    Source: https://redis.io/docs/latest/develop/pubsub
     """
 
     def __init__(self, redis: Redis, *, channel: str, queue_size: int) -> None:
@@ -54,27 +61,27 @@ class RedisHub(MemoryHub):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connect, in the background: `check` tells when that is done."""
+        """Connect in the background. `check` raises until the hub is connected."""
         self._tasks = {asyncio.create_task(run()) for run in (self._listen, self._write)}
 
     async def stop(self) -> None:
         """Disconnect."""
         self.connected = False
         while self._tasks:
-            # More than once: asyncio.wait_for may lose a cancellation before Python 3.12.
+            # Repeated, because asyncio.wait_for may lose a cancellation before Python 3.12.
             for task in self._tasks:
                 task.cancel()
             _, self._tasks = await asyncio.wait(self._tasks, timeout=1)
 
     async def check(self) -> None:
-        """Raise while there is no connection."""
+        """Raise `Unavailable` while the hub is not connected."""
         if not self.connected:
             raise Unavailable("not connected to Redis")
 
     async def publish(self, room: str, text: str) -> None:
-        """Send a message to everyone in the room, whatever process they are connected to."""
+        """Send a message to every member of the room, in all processes."""
         if not self.connected:
-            # It takes a number: all who would have got it count it as lost.
+            # Counted as published, so that the processes that miss the message count it as lost.
             self._sent += 1
             self._refused += 1
             raise Unavailable("not connected to Redis")
@@ -83,7 +90,7 @@ class RedisHub(MemoryHub):
         await sent
 
     async def _write(self) -> None:
-        """Send what waits, all at once; an empty batch when nothing does."""
+        """Publish waiting messages in batches, and an empty batch if there are none."""
         while True:
             waiting = []
             with suppress(TimeoutError):
@@ -97,7 +104,7 @@ class RedisHub(MemoryHub):
             try:
                 await self.redis.publish(self.channel, _batch.dump_json(batch))
             except Exception as cause:
-                # Whatever it was, the next batch is sent.
+                # Any exception: the loop must go on with the next batch.
                 error = Unavailable("not sent to Redis")
                 if waiting:
                     logger.warning("%d messages could not be sent: %r", len(waiting), cause)
@@ -110,7 +117,7 @@ class RedisHub(MemoryHub):
                     sent.set_result(None)
 
     async def _listen(self) -> None:
-        """Deliver what arrives, and connect again whenever the connection is lost."""
+        """Deliver the messages that arrive, and connect again after the connection is lost."""
         delay, longest = BACKOFF
         while True:
             try:
@@ -126,7 +133,7 @@ class RedisHub(MemoryHub):
                             delay = BACKOFF[0]
             except Exception as error:
                 self._disconnected(error)
-            # Not all processes at the same moment.
+            # Random, so that the processes do not connect at the same moment.
             await asyncio.sleep(random.uniform(delay / 2, delay))
             delay = min(delay * 2, longest)
 
@@ -134,7 +141,7 @@ class RedisHub(MemoryHub):
         try:
             origin, count, messages = _batch.validate_json(data)
         except ValidationError:
-            logger.warning("not a batch of messages in %s", self.channel)
+            logger.warning("ignored an invalid batch in the channel %s", self.channel)
             return
         expected = self._expected.pop(origin, count)
         self._expected[origin] = max(expected, count + len(messages))
@@ -153,7 +160,7 @@ class RedisHub(MemoryHub):
             logger.info("connected to Redis")
         else:
             seconds = monotonic() - self._down_since
-            message = "connected to Redis after %.1f s, in which %d messages were refused"
+            message = "connected to Redis after %.1f s, during which %d messages were rejected"
             logger.warning(message, seconds, self._refused)
         self._down_since = None
         self._refused = 0

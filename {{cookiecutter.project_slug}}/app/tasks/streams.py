@@ -1,16 +1,27 @@
 """The queue on Redis: a stream of which every message is acknowledged."""
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
+from functools import partial
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
-from taskiq import AckableMessage, AsyncBroker, TaskiqResult
-from taskiq_redis import RedisStreamBroker
+from redis.exceptions import ResponseError
+from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, BrokerMessage, TaskiqResult
+from taskiq.exceptions import UnknownTaskError
 
+from app.core.redis import explain
+from app.tasks.errors import QueueFull
+from app.tasks.insist import insist
+from app.tasks.redis_results import RedisResults, record_key
+from app.tasks.stream_message import StreamMessage
+
+STREAM = "tasks"
+GROUP = "workers"
 # Messages that a worker takes at a time, and milliseconds that it waits for the first.
 BATCH = 10
 BLOCK = 1000
@@ -18,151 +29,225 @@ BLOCK = 1000
 ABANDONED = 30.0
 # Seconds between two questions while Redis is down.
 PAUSE = 1.0
-# A task that ended its worker so many times is not given to another.
+# A task that could not be run so many times, or ended its workers, has failed.
 DELIVERIES = 5
+# Milliseconds. A worker that lives asks every second.
+GONE = 3_600_000
 
-Entry = tuple[bytes, dict[bytes, bytes]]
+Entry = tuple[bytes, dict[bytes, bytes] | None]
 
 logger = logging.getLogger(__name__)
 
 
-class StreamBroker(RedisStreamBroker):
-    """What the stream of `taskiq-redis` lacks for work that must not be lost.
+class StreamBroker(AsyncBroker):
+    """A stream for tasks that must not be lost.
 
-    A worker confirms what it holds, for as long as it lives; what a dead one held is taken over,
-    also while nothing new arrives. Acknowledged messages are deleted, or the stream would grow for
-    ever. A task that ends its workers is given up. An outage of Redis does not end a worker.
+    A message is in the stream until it is acknowledged. A worker confirms the messages that it
+    works on. What nobody confirms, because a worker is gone, a response was lost or an error came
+    around the task, is delivered again, and after some deliveries the task has failed. An outage
+    of Redis ends no worker. At most `limit` messages wait: then `kick` raises QueueFull.
     Source: https://redis.io/docs/latest/develop/data-types/streams/
     """
 
-    def __init__(self, url: str, *, abandoned: float = ABANDONED, **options: Any) -> None:
-        super().__init__(
-            url,
-            queue_name="tasks",
-            consumer_group_name="workers",
-            # From the start: what was sent before the first worker came is not skipped.
-            consumer_id="0",
-            idle_timeout=int(abandoned * 1000),
-            **options,
-        )
-        self.redis = Redis(connection_pool=self.connection_pool)
+    # In one step: a task has a record if and only if it is in the queue. One that is sent a second
+    # time, because the response to the first was lost, is there once.
+    KICK = """
+        if ARGV[4] == '1' then
+            if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end
+            if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[5]) then return 0 end
+        end
+        redis.call('HSET', KEYS[2], 'status', 'pending', 'owner', ARGV[2])
+        redis.call('EXPIRE', KEYS[2], ARGV[3])
+        redis.call('XADD', KEYS[1], '*', 'data', ARGV[1])
+        return 1
+    """
+
+    # A worker that is gone leaves its name. One that holds messages is left alone, or they would
+    # be in nobody's hands.
+    FORGET = """
+        for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+            local consumer = {}
+            for i = 1, #fields, 2 do consumer[fields[i]] = fields[i + 1] end
+            if consumer.pending == 0 and consumer.idle > tonumber(ARGV[2]) then
+                redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+            end
+        end
+    """
+
+    def __init__(
+        self, redis: Redis, results: RedisResults, *, limit: int, abandoned: float = ABANDONED
+    ) -> None:
+        super().__init__()
+        self.redis = redis
+        self.results = self.result_backend = results
+        self.limit = limit
+        self.abandoned = abandoned
+        self.name = uuid4().hex
+        self.held: set[bytes] = set()
         self.look_at = 0.0
         self.is_declared = False
         self.is_down = False
+        self.kick_script = redis.register_script(self.KICK)
+        self.forget_script = redis.register_script(self.FORGET)
 
-    async def startup(self) -> None:
-        """Start also while Redis does not answer: it is asked when there is something to ask."""
-        await AsyncBroker.startup(self)
+    def find_task(self, task_name: str) -> AsyncTaskiqDecoratedTask[Any, Any]:
+        """Return a task by its name, or raise UnknownTaskError.
 
-    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        A worker of an older version does not know the newest tasks. It gives them back.
+        """
+        task = super().find_task(task_name)
+        if task is None:
+            raise UnknownTaskError(task_name=task_name)
+        return task
+
+    async def kick(self, message: BrokerMessage) -> None:
+        """Send a message, unless it was sent before. Another try of a task always fits in."""
+        is_first = "tries" not in message.labels
+        is_sent = await self.kick_script(
+            keys=[STREAM, record_key(message.task_id)],
+            args=[
+                message.message,
+                json.dumps(message.labels.get("owner")),
+                self.results.ttl,
+                int(is_first),
+                self.limit,
+            ],
+        )
+        if not is_sent:
+            raise QueueFull(f"{self.limit} tasks wait (TASK_QUEUE_SIZE)")
+
+    async def listen(self) -> AsyncGenerator[StreamMessage, None]:
         """Yield messages, for ever."""
-        keeping = asyncio.create_task(self.keep())
+        confirming = asyncio.create_task(self.keep_confirming())
         try:
             while True:
                 for entry_id, fields in await self.read():
-                    yield AckableMessage(
-                        data=fields[b"data"], ack=self._ack_generator(entry_id, self.queue_name)
+                    if not fields or b"data" not in fields:
+                        logger.error("dropped %r of the queue, which is no task", entry_id)
+                        await self.acknowledge(entry_id)
+                        continue
+                    yield StreamMessage(
+                        data=fields[b"data"],
+                        ack=partial(self.acknowledge, entry_id),
+                        give_back=partial(self.held.discard, entry_id),
                     )
         finally:
-            keeping.cancel()
+            confirming.cancel()
 
     async def read(self) -> list[Entry]:
         """Wait for something to do, or for Redis to come back."""
         try:
             if not self.is_declared:
-                await self._declare_consumer_group()
-                self.is_declared = True
+                await self.declare()
             entries = [*await self.read_new(), *await self.take_over()]
-        except RedisError as error:
+        except Exception as error:
+            # Whatever it is, it must not end the worker.
             if not self.is_down:
-                logger.error("the queue does not answer: %r", error)
+                logger.error("the queue is unavailable: %s", explain(error))
             # It may come back without its memory, and the group with it.
             self.is_down, self.is_declared = True, False
             await asyncio.sleep(PAUSE)
             return []
         if self.is_down:
-            logger.warning("the queue answers again")
+            logger.warning("the queue is available again")
             self.is_down = False
         return entries
+
+    async def declare(self) -> None:
+        """Create the group, and confirm first what this worker held through an outage."""
+        try:
+            # From the start: what was sent before the first worker came is not skipped.
+            await self.redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        await self.confirm()
+        await self.forget_script(keys=[STREAM], args=[GROUP, GONE])
+        if self.is_down:
+            # The other workers need the time to do so, too.
+            self.look_at = monotonic() + self.abandoned
+        self.is_declared = True
 
     async def read_new(self) -> list[Entry]:
         """Wait for new messages."""
         streams: Any = await self.redis.xreadgroup(
-            self.consumer_group_name,
-            self.consumer_name,
-            {self.queue_name: ">"},
-            count=BATCH,
-            block=BLOCK,
+            GROUP, self.name, {STREAM: ">"}, count=BATCH, block=BLOCK
         )
-        return [entry for _, entries in streams for entry in entries]
+        entries = [entry for _, entries in streams for entry in entries]
+        self.held.update(entry_id for entry_id, _ in entries)
+        return entries
 
     async def take_over(self) -> list[Entry]:
-        """Look, now and then, for messages of workers that are gone."""
+        """Look, now and then, for messages that nobody works on."""
         if monotonic() < self.look_at:
             return []
-        self.look_at = monotonic() + self.idle_timeout / 3000
+        self.look_at = monotonic() + self.abandoned / 3
         _, entries, *_ = await self.redis.xautoclaim(
-            self.queue_name,
-            self.consumer_group_name,
-            self.consumer_name,
-            min_idle_time=self.idle_timeout,
-            count=BATCH,
+            STREAM, GROUP, self.name, min_idle_time=int(self.abandoned * 1000), count=BATCH
         )
         if entries:
-            logger.warning("took over %d tasks of a worker that is gone", len(entries))
+            logger.warning("took over %d tasks that nobody works on", len(entries))
             # There may be more.
-            self.look_at = 0
-        return [entry for entry in entries if not await self.give_up(*entry)]
+            self.look_at = 0.0
+        kept = [entry for entry in entries if not await self.give_up(*entry)]
+        self.held.update(entry_id for entry_id, _ in kept)
+        return kept
 
-    async def give_up(self, entry_id: bytes, fields: dict[bytes, bytes]) -> bool:
-        """Fail a task for good that ended one worker after the other."""
-        (pending,) = await self.redis.xpending_range(
-            self.queue_name, self.consumer_group_name, min=entry_id, max=entry_id, count=1
+    async def give_up(self, entry_id: bytes, fields: dict[bytes, bytes] | None) -> bool:
+        """Fail a task for good that was delivered too often, and return whether it was."""
+        pending = await self.redis.xpending_range(
+            STREAM, GROUP, min=entry_id, max=entry_id, count=1
         )
-        if int(pending["times_delivered"]) <= DELIVERIES:
+        if not fields or not pending or int(pending[0]["times_delivered"]) <= DELIVERIES:
             return False
-        message = self.formatter.loads(fields[b"data"])
-        logger.error("task %s %s ended its workers, given up", message.task_name, message.task_id)
-        error = RuntimeError("the worker ended")
-        result: Any = TaskiqResult(is_err=True, return_value=None, execution_time=0, error=error)
-        await self.result_backend.set_result(message.task_id, result)
-        await self._ack_generator(entry_id, self.queue_name)()
+        try:
+            message = self.formatter.loads(fields[b"data"])
+        except Exception:
+            # The receiver drops what it cannot read.
+            return False
+        logger.error(
+            "task %s %s could not be run or ended its workers, given up",
+            message.task_name,
+            message.task_id,
+        )
+        result: TaskiqResult[Any] = TaskiqResult(
+            is_err=True, return_value=None, execution_time=0, labels=message.labels
+        )
+        await self.results.set_result(message.task_id, result)
+        await self.acknowledge(entry_id)
         return True
 
-    async def keep(self) -> None:
-        """Confirm, while this worker lives, that it holds what it took."""
+    async def keep_confirming(self) -> None:
+        """Confirm, while this worker lives, what it works on."""
         while True:
-            await asyncio.sleep(self.idle_timeout / 3000)
+            await asyncio.sleep(self.abandoned / 3)
             try:
                 await self.confirm()
-            except RedisError as error:
-                logger.warning("could not confirm what this worker holds: %r", error)
+            except Exception as error:
+                message = "could not confirm what this worker holds: %s"
+                logger.warning(message, explain(error))
 
     async def confirm(self) -> None:
-        held = await self.redis.xpending_range(
-            self.queue_name,
-            self.consumer_group_name,
-            min="-",
-            max="+",
-            count=10_000,
-            consumername=self.consumer_name,
-        )
-        if held:
+        """Make the time anew after which what this worker holds counts as abandoned."""
+        if self.held:
             await self.redis.xclaim(
-                self.queue_name,
-                self.consumer_group_name,
-                self.consumer_name,
+                STREAM,
+                GROUP,
+                self.name,
                 min_idle_time=0,
-                message_ids=[entry["message_id"] for entry in held],
+                message_ids=list(self.held),
                 # Not one delivery more.
                 justid=True,
             )
 
-    def _ack_generator(self, id: Any, queue_name: str) -> Callable[[], Awaitable[None]]:
-        async def acknowledge() -> None:
+    async def acknowledge(self, entry_id: bytes) -> None:
+        """Remove a message, or the stream would grow for ever."""
+
+        async def remove() -> None:
             async with self.redis.pipeline(transaction=True) as pipeline:
-                pipeline.xack(queue_name, self.consumer_group_name, id)
-                pipeline.xdel(queue_name, id)
+                pipeline.xack(STREAM, GROUP, entry_id)
+                pipeline.xdel(STREAM, entry_id)
                 await pipeline.execute()
 
-        return acknowledge
+        await insist(remove)
+        self.held.discard(entry_id)

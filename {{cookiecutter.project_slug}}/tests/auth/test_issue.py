@@ -14,6 +14,7 @@ from app.auth.tokens import InvalidToken, TokenUser
 from app.config import Settings
 
 OTHER = "another-secret-of-the-tests-32-by"
+LOGIN = uuid4()
 ACCOUNT = User(id=uuid4(), username="ada")
 
 
@@ -25,28 +26,43 @@ def test_a_token_has_all_that_an_access_token_needs(
     make_settings: Callable[..., Settings],
 ) -> None:
     settings = make_settings()
-    token = issue_token(settings, ACCOUNT, ["a", "b"])
+    token = issue_token(settings, ACCOUNT, ["a", "b"], LOGIN)
     assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims.keys() == {
-        *("iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope", "preferred_username")
+        *(
+            "iss",
+            "exp",
+            "aud",
+            "sub",
+            "client_id",
+            "iat",
+            "jti",
+            "sid",
+            "scope",
+            "preferred_username",
+        )
     }
     assert claims["exp"] - claims["iat"] == 900
+    assert claims["sid"] == str(LOGIN)
     user = verify(settings, token)
     assert user.identity == str(ACCOUNT.id)
     assert user.display_name == "ada"
-    assert user.scopes == ["a", "b"]
-    assert user.claims["jti"] != verify(settings, issue_token(settings, ACCOUNT, [])).claims["jti"]
+    assert user.scopes == ("a", "b")
+    assert (
+        user.claims["jti"]
+        != verify(settings, issue_token(settings, ACCOUNT, [], LOGIN)).claims["jti"]
+    )
 
 
 def test_a_secret_is_replaced_without_logging_anybody_out(
     make_settings: Callable[..., Settings],
 ) -> None:
     before = make_settings()
-    old = issue_token(before, ACCOUNT, [])
+    old = issue_token(before, ACCOUNT, [], LOGIN)
     secrets = [before.jwt_secret_key.get_secret_value()]
     after = make_settings(jwt_secret_key=OTHER, jwt_previous_secret_keys=secrets)
-    new = issue_token(after, ACCOUNT, [])
+    new = issue_token(after, ACCOUNT, [], LOGIN)
     assert verify(after, old).identity == verify(after, new).identity
     with pytest.raises(InvalidToken):
         verify(before, new)
@@ -56,16 +72,16 @@ def test_a_secret_is_replaced_without_logging_anybody_out(
 
 def test_the_name_of_a_key_is_not_enough(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(jwt_previous_secret_keys=[OTHER])
-    kid = jwt.get_unverified_header(issue_token(settings, ACCOUNT, []))["kid"]
-    claims = verify(settings, issue_token(settings, ACCOUNT, [])).claims
+    kid = jwt.get_unverified_header(issue_token(settings, ACCOUNT, [], LOGIN))["kid"]
+    claims = verify(settings, issue_token(settings, ACCOUNT, [], LOGIN)).claims
     token = jwt.encode(dict(claims), OTHER, headers={"typ": "at+jwt", "kid": kid})
-    with pytest.raises(InvalidToken, match="nobody we know"):
+    with pytest.raises(InvalidToken, match="no key of the issuer"):
         verify(settings, token)
 
 
-def test_only_access_tokens_are_believed(make_settings: Callable[..., Settings]) -> None:
+def test_only_access_tokens_are_accepted(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
-    claims = dict(verify(settings, issue_token(settings, ACCOUNT, [])).claims)
+    claims = dict(verify(settings, issue_token(settings, ACCOUNT, [], LOGIN)).claims)
     secret = settings.jwt_secret_key.get_secret_value()
     with pytest.raises(InvalidToken, match="of another type"):
         verify(settings, jwt.encode(claims, secret))
@@ -73,13 +89,16 @@ def test_only_access_tokens_are_believed(make_settings: Callable[..., Settings])
 
 def test_tokens_live_as_long_as_the_settings_say(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(jwt_access_lifetime=60)
-    assert verify(settings, issue_token(settings, ACCOUNT, [])).claims["exp"] <= time.time() + 60
+    assert (
+        verify(settings, issue_token(settings, ACCOUNT, [], LOGIN)).claims["exp"]
+        <= time.time() + 60
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"jwt_secret_key": ""}, "set the secret"),
+        ({"jwt_secret_key": ""}, "set it to the secret"),
         ({"jwt_access_lifetime": 901}, "less than or equal to 900"),
         ({"jwt_refresh_grace": 61}, "less than or equal to 60"),
         ({"login_limit": "many"}, "100/minute"),
@@ -93,3 +112,24 @@ def test_an_unsafe_setting_is_refused(
     with pytest.raises(ValidationError, match=message) as refusal:
         make_settings(**changes)
     assert [error["loc"] for error in refusal.value.errors()] == [tuple(changes)]
+
+
+@pytest.mark.parametrize(
+    ("time_cost", "memory_cost", "is_weak"),
+    [
+        (1, 19_456, True),
+        (1, 65_536, True),
+        (3, 19_456, True),
+        (3, 65_536, False),
+        (1, 2**21, False),
+    ],
+)
+def test_cheap_hashes_are_a_risk(
+    time_cost: int, memory_cost: int, is_weak: bool, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(argon2_time_cost=time_cost, argon2_memory_cost=memory_cost)
+    line = (
+        "ARGON2_TIME_COST, ARGON2_MEMORY_COST: make guessing passwords cheap; raise them, such as"
+        " to 3 and 65536"
+    )
+    assert (line in settings.risks()) is is_weak

@@ -5,6 +5,7 @@ import pytest
 from fastapi import HTTPException
 
 from app.auth.login_limit import LoginLimit
+from app.core.client_address import network_of
 from app.limits.limit import Limit, WindowState
 from app.limits.memory_limiter import MemoryLimiter
 
@@ -41,13 +42,37 @@ def is_open(check: Awaitable[None]) -> bool:
     return True
 
 
-def test_a_name_has_so_many_tries(limit: LoginLimit, clock: Clock) -> None:
-    assert [is_open(limit.check_name("ada")) for _ in range(3)] == [True, True, False]
-    assert is_open(limit.check_name("bob"))
+def attempts(limit: LoginLimit, *networks: str, name: str = "ada") -> list[bool]:
+    return [is_open(limit.check_name(name, network)) for network in networks]
+
+
+def test_attempts_for_one_name_from_one_address_are_limited(
+    limit: LoginLimit, clock: Clock
+) -> None:
+    assert attempts(limit, *["192.0.2.1"] * 3) == [True, True, False]
+    assert attempts(limit, "192.0.2.1", name="bob") == [True]
     clock.now += 59
-    assert not is_open(limit.check_name("ada"))
+    assert attempts(limit, "192.0.2.1") == [False]
     clock.now += 2
-    assert is_open(limit.check_name("ada"))
+    assert attempts(limit, "192.0.2.1") == [True]
+
+
+def test_attempts_of_others_slow_a_user_down_but_do_not_lock_them_out(clock: Clock) -> None:
+    limiter = MemoryLimiter(clock=clock)
+    limit = LoginLimit(by_name=Limit(10, 60), by_address=Limit(1000, 60), limiter=limiter)
+    assert attempts(limit, *["192.0.2.1"] * 11) == [True] * 10 + [False]
+    assert attempts(limit, *["192.0.2.2"] * 3) == [True, True, False]
+    # However many addresses there are.
+    attackers = [f"192.0.2.{number}" for number in range(3, 103)]
+    assert sum(attempts(limit, *attackers * 10)) == 200
+    assert attempts(limit, "198.51.100.1", "198.51.100.1") == [True, True]
+    clock.now += 121
+    assert attempts(limit, *["192.0.2.2"] * 3) == [True] * 3
+
+
+def test_a_user_who_is_slowed_down_has_one_attempt_at_least(limit: LoginLimit) -> None:
+    assert attempts(limit, *["192.0.2.1"] * 3) == [True, True, False]
+    assert attempts(limit, *["192.0.2.2"] * 2) == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -60,22 +85,22 @@ def test_a_name_has_so_many_tries(limit: LoginLimit, clock: Clock) -> None:
     ],
     ids=["IPv4", "none", "IPv6", "mapped"],
 )
-def test_an_address_has_so_many_tries(hosts: list[str], limit: LoginLimit) -> None:
-    tries = [is_open(limit.check_address(host)) for host in hosts]
-    assert tries == [True, True, True, False]
-    assert is_open(limit.check_address("2001:db8:0:1::1"))
+def test_attempts_from_one_address_are_limited(hosts: list[str], limit: LoginLimit) -> None:
+    networks = map(network_of, hosts)
+    assert [is_open(limit.check_address(network)) for network in networks] == [True] * 3 + [False]
+    assert is_open(limit.check_address(network_of("2001:db8:0:1::1")))
     assert is_open(limit.check_address("192.0.2.2"))
 
 
-def test_a_name_is_no_address(limit: LoginLimit) -> None:
+def test_names_and_addresses_are_counted_separately(limit: LoginLimit) -> None:
     assert [is_open(limit.check_address("ada")) for _ in range(4)][-1] is False
-    assert is_open(limit.check_name("ada"))
+    assert attempts(limit, "ada") == [True]
 
 
-def test_while_the_store_does_not_answer_tries_are_counted_in_memory() -> None:
-    class Silent:
+def test_attempts_are_counted_in_memory_while_the_store_is_unavailable() -> None:
+    class UnavailableLimiter:
         async def hit(self, key: str, limit: Limit) -> WindowState | None:
             return None
 
-    limit = LoginLimit(by_name=Limit(2, 60), by_address=Limit(1, 60), limiter=Silent())
-    assert [is_open(limit.check_name("ada")) for _ in range(3)] == [True, True, False]
+    limit = LoginLimit(by_name=Limit(2, 60), by_address=Limit(1, 60), limiter=UnavailableLimiter())
+    assert attempts(limit, *["192.0.2.1"] * 3) == [True, True, False]

@@ -17,7 +17,7 @@ from app.db.sessions import Sessions, create_sessions
 Test = Callable[[Sessions], Awaitable[None]]
 GRACE = 10
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def count(sessions: Sessions) -> int:
         return await session.scalar(select(func.count()).select_from(Login)) or 0
 
 
-def test_a_token_is_exchanged_for_another_of_the_same_login(run: Callable[[Test], None]) -> None:
+def test_a_token_is_exchanged_for_a_new_one_of_the_same_login(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         token = await log_in(sessions)
         seen = {token}
@@ -79,7 +79,7 @@ def test_a_token_is_exchanged_for_another_of_the_same_login(run: Callable[[Test]
     run(test)
 
 
-def test_the_database_holds_nothing_that_could_be_used(run: Callable[[Test], None]) -> None:
+def test_the_values_in_the_database_are_not_usable_as_a_token(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         token = await log_in(sessions)
         async with sessions() as session:
@@ -106,7 +106,7 @@ def test_two_tabs_get_the_same_token(run: Callable[[Test], None]) -> None:
     run(test)
 
 
-def test_without_grace_one_of_many_wins_and_the_login_ends(run: Callable[[Test], None]) -> None:
+def test_without_grace_concurrent_use_ends_the_login(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         token = await log_in(sessions)
         tabs = await asyncio.gather(*(rotate(sessions, token, 0) for _ in range(4)))
@@ -116,7 +116,7 @@ def test_without_grace_one_of_many_wins_and_the_login_ends(run: Callable[[Test],
     run(test)
 
 
-def test_a_token_that_was_replaced_ends_the_login(
+def test_reuse_of_a_replaced_token_ends_the_login(
     run: Callable[[Test], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(sessions: Sessions) -> None:
@@ -132,10 +132,10 @@ def test_a_token_that_was_replaced_ends_the_login(
 
     run(test)
     [record] = [record for record in caplog.records if record.name == refresh.logger.name]
-    assert record.getMessage().startswith("a refresh token was used again: the login of ")
+    assert record.getMessage().startswith("refresh token reused; ended a login of user ")
 
 
-def test_a_token_that_was_replaced_twice_ends_the_login_at_once(
+def test_reuse_of_a_token_that_was_replaced_twice_ends_the_login_without_grace(
     run: Callable[[Test], None],
 ) -> None:
     async def test(sessions: Sessions) -> None:
@@ -150,7 +150,7 @@ def test_a_token_that_was_replaced_twice_ends_the_login_at_once(
     run(test)
 
 
-def test_a_thief_within_the_grace_is_found_out_at_the_next_use(run: Callable[[Test], None]) -> None:
+def test_reuse_within_the_grace_is_detected_at_the_next_use(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         stolen = await log_in(sessions)
         thief, victim = await rotate(sessions, stolen), await rotate(sessions, stolen)
@@ -165,7 +165,7 @@ def test_a_thief_within_the_grace_is_found_out_at_the_next_use(run: Callable[[Te
     run(test)
 
 
-def test_a_login_expires_however_often_it_is_refreshed(run: Callable[[Test], None]) -> None:
+def test_refreshing_does_not_extend_a_login(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         token = await rotate(sessions, await log_in(sessions))
         assert token
@@ -179,7 +179,7 @@ def test_a_login_expires_however_often_it_is_refreshed(run: Callable[[Test], Non
     run(test)
 
 
-def test_logins_that_expired_go_when_another_begins(run: Callable[[Test], None]) -> None:
+def test_a_new_login_deletes_expired_logins(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         for _ in range(3):
             await log_in(sessions)
@@ -204,7 +204,7 @@ def test_a_login_is_revoked_by_any_of_its_tokens(run: Callable[[Test], None]) ->
     run(test)
 
 
-def test_who_is_no_user_any_more_is_not_logged_in(run: Callable[[Test], None]) -> None:
+def test_deactivating_or_deleting_a_user_ends_their_logins(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         token = await log_in(sessions)
         async with sessions.begin() as session:
@@ -219,13 +219,24 @@ def test_who_is_no_user_any_more_is_not_logged_in(run: Callable[[Test], None]) -
     run(test)
 
 
-NO_TOKENS = ["", "x", "=", "ä", "A" * 63, "A" * 64, "A" * 10_000, "AAAA=AAAA", "\0" * 64, "-_" * 32]
+MALFORMED_TOKENS = [
+    "",
+    "x",
+    "=",
+    "ä",
+    "A" * 63,
+    "A" * 64,
+    "A" * 10_000,
+    "AAAA=AAAA",
+    "\0" * 64,
+    "-_" * 32,
+]
 
 
-def test_what_was_never_a_token_is_worth_nothing(run: Callable[[Test], None]) -> None:
+def test_malformed_tokens_are_rejected(run: Callable[[Test], None]) -> None:
     async def test(sessions: Sessions) -> None:
         await log_in(sessions)
-        for token in NO_TOKENS:
+        for token in MALFORMED_TOKENS:
             assert await rotate(sessions, token) is None
             async with sessions.begin() as session:
                 await refresh.revoke(session, token)

@@ -14,10 +14,10 @@ from app.core.client_address import client_network
         ("no:address", "no:address"),
     ],
 )
-def test_a_network_of_ipv6_is_one_client(host: str, network: str) -> None:
+def test_an_ipv6_network_is_one_client(host: str, network: str) -> None:
     assert client_network({"type": "websocket", "client": (host, 50000)}) == network
 
 
-def test_without_an_address_all_clients_are_one() -> None:
+def test_clients_without_an_address_count_as_one() -> None:
     assert client_network({"type": "http", "client": None}) == ""
     assert client_network({"type": "http"}) == ""

@@ -2,14 +2,25 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, WebSocket, WebSocketException
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    HTTPException,
+    Request,
+    WebSocket,
+    WebSocketException,
+)
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from pydantic import BaseModel, Field
+from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from app.core import errors
 from tests.support import call_app, reject_websocket
 
 MakeClient = Callable[..., TestClient]
@@ -152,6 +163,62 @@ def test_an_answer_that_has_begun_is_not_followed_by_another(
     assert [message["status"] for message in sent if "status" in message] == [200]
 
 
+def test_a_router_that_is_included_later_has_the_same_errors(
+    app: FastAPI, client: TestClient
+) -> None:
+    router = APIRouter(prefix="/later")
+
+    @router.get("/{number}")
+    async def read(number: int) -> None:
+        raise HTTPException(409, "Taken")
+
+    assert client.get("/later/1").status_code == 404
+    app.include_router(router)
+    assert client.get("/later/1").json() == envelope(409, "Taken", "conflict")
+    assert client.get("/later/x").json()["error"]["code"] == 422
+
+
+@pytest.mark.parametrize(("debug", "message"), [(False, "Internal"), (True, "ValueError: secret")])
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_a_mounted_application_has_the_same_errors_after_set_up(
+    kind: type[Starlette], debug: bool, message: str, make_app: Callable[..., FastAPI],
+    make_client: MakeClient,
+) -> None:  # fmt: skip
+    async def fail(request: Request) -> None:
+        raise ValueError("secret")
+
+    async def conflict(request: Request) -> None:
+        raise HTTPException(409, "Taken")
+
+    mounted = kind(routes=[Route("/fails", fail), Route("/conflict", conflict)])
+    errors.set_up(mounted)
+    app = make_app(debug=debug)
+    app.mount("/mounted", mounted)
+    client = make_client(app)
+    assert client.get("/mounted/conflict").json() == envelope(409, "Taken", "conflict")
+    for url in ("/nowhere", "/mounted/nowhere"):
+        assert client.get(url).json() == envelope(404, "Not Found", "not_found")
+        assert reject_websocket(client, url).json() == envelope(404, "Not Found", "not_found")
+    response = client.get("/mounted/fails")
+    assert (response.status_code, response.headers["connection"]) == (500, "close")
+    assert response.json()["error"]["message"].startswith(message)
+    with pytest.raises(ValueError, match="secret"):
+        call_app(app, path="/mounted/fails")
+
+
+def test_a_mounted_application_says_what_is_not_valid(app: FastAPI, client: TestClient) -> None:
+    mounted = FastAPI()
+    errors.set_up(mounted)
+
+    @mounted.get("/{number}")
+    async def read(number: int) -> None: ...
+
+    app.mount("/mounted", mounted)
+    error = client.get("/mounted/hunter2").json()["error"]
+    assert (error["code"], error["details"][0]["loc"]) == (422, ["path", "number"])
+    assert "hunter2" not in str(error)
+
+
 async def accept(websocket: WebSocket) -> None:
     await websocket.accept()
 
@@ -202,3 +269,44 @@ def test_a_websocket_is_closed_once(app: FastAPI, client: TestClient) -> None:
         with pytest.raises(WebSocketDisconnect) as end:
             socket.receive_text()
         assert end.value.code == 4001
+
+
+def test_a_client_that_aborts_an_upload_is_no_server_error(app: FastAPI) -> None:
+    @app.post("/upload")
+    async def upload(request: Request) -> int:
+        return len(await request.body())
+
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent = call_app(app, *messages, method="POST", path="/upload")
+    assert sent[0]["status"] == 400
+
+
+def test_a_client_that_leaves_a_websocket_is_no_server_error(app: FastAPI) -> None:
+    @app.websocket("/ticks")
+    async def tick(websocket: WebSocket) -> None:
+        await websocket.accept()
+        while True:
+            await websocket.send_text("tick")
+
+    sent: list[Message] = []
+
+    async def leave_after_three(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_while_connected(message: Message) -> None:
+            if len(sent) == 3:
+                raise OSError("the client is gone")
+            await send(message)
+
+        await app(scope, receive, send_while_connected)
+
+    call_app(
+        leave_after_three,
+        {"type": "websocket.connect"},
+        sent=sent,
+        type="websocket",
+        path="/ticks",
+        scheme="ws",
+    )
+    assert [message["type"] for message in sent] == ["websocket.accept"] + 2 * ["websocket.send"]

@@ -30,6 +30,6 @@ def test_the_path_is_the_one_that_the_router_matches(
     assert call_app(router, root_path=root_path, path=path)[0]["status"] == 200
 
 
-def test_the_mount_point_itself_and_none_at_all() -> None:
+def test_the_mount_point_itself_and_a_scope_without_one() -> None:
     assert route_path({"root_path": "/api", "path": "/api"}) == ""
     assert route_path({"path": "/items"}) == "/items"

@@ -1,8 +1,10 @@
+from secrets import token_hex, token_urlsafe
+
 import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings
 
-from app.core.settings import CoreSettings, SecretList, StringList, describe
+from app.core.settings import CoreSettings, SecretList, StringList, describe, is_weak
 
 
 class Lists(BaseSettings):
@@ -19,6 +21,10 @@ class Lists(BaseSettings):
         ('["a", "b,c"]', ["a", "b,c"]),
         (' ["a"]', ["a"]),
         ("[]", []),
+        ("[::1]", ["[::1]"]),
+        (" [::1], [2001:DB8::1],a", ["[::1]", "[2001:DB8::1]", "a"]),
+        ("a,[::ffff:127.0.0.1]", ["a", "[::ffff:127.0.0.1]"]),
+        ('["[::1]", "a"]', ["[::1]", "a"]),
         ('{"a": 1}', ['{"a": 1}']),
     ],
 )
@@ -31,6 +37,7 @@ def test_a_list_is_json_or_separated_by_commas(
     assert lists.names == expected
     assert [secret.get_secret_value() for secret in lists.secrets] == expected
     assert "a" not in str(lists.secrets)
+    assert "::1" not in str(lists.secrets)
 
 
 @pytest.mark.parametrize(
@@ -47,27 +54,60 @@ def test_a_list_is_json_or_separated_by_commas(
         (CoreSettings, "api_prefix", "/"),
     ],
 )
-def test_a_wrong_value_is_described_by_its_variable_alone(
+def test_the_description_of_an_error_names_the_variable_without_the_value(
     model: type[BaseModel], name: str, value: object
 ) -> None:
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as caught:
         model.model_validate({name: value})
-    (line,) = describe(refusal.value)
+    (line,) = describe(caught.value)
     assert line.startswith(name.upper())
     assert "hunter2" not in line
 
 
-def test_every_problem_has_a_line_that_says_what_to_do() -> None:
-    with pytest.raises(ValidationError) as refusal:
+def test_every_error_is_described_in_one_line() -> None:
+    with pytest.raises(ValidationError) as caught:
         CoreSettings.model_validate({"debug": "?", "log_level": "?", "api_prefix": "v1"})
-    assert list(describe(refusal.value)) == [
+    assert list(describe(caught.value)) == [
         "DEBUG: Input should be a valid boolean, unable to interpret input",
         "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'",
         "API_PREFIX: must start with a slash and not end with one, such as /api/v1",
     ]
 
 
-def test_a_list_of_python_is_taken_as_it_is() -> None:
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "change-me",
+        "please-change-me-before-you-go-live",
+        "CHANGE-ME-0123456789",
+        "a" * 32,
+        "ab" * 16,
+        "change-me-" * 4,
+        ("hunter2!" * 5)[:37],
+        "fifteen letters" * 3,
+        "a" * 31 + "b",
+        "aaaaaaaabbbbbbbbccccccccdddddddd",
+    ],
+)
+def test_a_secret_that_repeats_is_weak(secret: str) -> None:
+    assert is_weak(secret)
+
+
+def test_a_random_secret_is_not_weak() -> None:
+    for _ in range(100):
+        for make in (token_hex, token_urlsafe):
+            assert not any(is_weak(make(size)) for size in (8, 16, 32, 64))
+    assert not any(is_weak(secret) for secret in ("test-key", "0123456789abcdef" * 2, "key-1"))
+
+
+def test_a_broken_list_is_described_by_how_to_write_one() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Lists.model_validate({"names": '["a"'})
+    expected = 'NAMES: must be JSON, such as ["a", "b"], or comma-separated: a,b'
+    assert list(describe(caught.value)) == [expected]
+
+
+def test_a_python_list_is_not_split() -> None:
     assert Lists.model_validate({"names": ["a,b"]}).names == ["a,b"]
 
 

@@ -34,19 +34,19 @@ def store(clock: Clock) -> MemoryLimiter:
         ("999999999/day", Limit(999_999_999, 86400)),
     ],
 )
-async def test_limits_are_read(text: str, limit: Limit) -> None:
+async def test_valid_limits_are_parsed(text: str, limit: Limit) -> None:
     assert Limit.parse(text) == limit
 
 
 @pytest.mark.parametrize(
     "text", ["", "100", "0/minute", "-1/minute", "1.5/second", "5/week", "٣/day"]
 )
-async def test_anything_else_is_no_limit(text: str) -> None:
+async def test_invalid_limits_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="100/minute"):
         Limit.parse(text)
 
 
-async def test_exactly_the_limit_passes(store: MemoryLimiter) -> None:
+async def test_exactly_the_limit_is_allowed(store: MemoryLimiter) -> None:
     hits = [await store.hit("a", Limit(3, 60)) for _ in range(5)]
     assert hits == [
         WindowState(True, 2, 60),
@@ -67,7 +67,7 @@ async def test_the_window_slides(store: MemoryLimiter, clock: Clock) -> None:
     await store.hit("a", limit)
     clock.now += 59
     assert [await count(store, limit) for _ in range(2)] == [9, 0]
-    # Two seconds into the next period, all ten of this one but a thirtieth still count.
+    # Two seconds into the next period, 29 thirtieths of the ten hits of this one still count.
     clock.now += 3
     assert await count(store, limit) == 1
     clock.now += 28
@@ -76,7 +76,7 @@ async def test_the_window_slides(store: MemoryLimiter, clock: Clock) -> None:
     assert await count(store, limit) == 5
 
 
-async def test_an_idle_client_starts_anew(store: MemoryLimiter, clock: Clock) -> None:
+async def test_an_idle_client_has_the_whole_limit_again(store: MemoryLimiter, clock: Clock) -> None:
     limit = Limit(3, 60)
     assert await count(store, limit) == 3
     clock.now += 120
@@ -85,7 +85,7 @@ async def test_an_idle_client_starts_anew(store: MemoryLimiter, clock: Clock) ->
 
 @pytest.mark.parametrize("pause", [0, 1, 59, 61, 75.5, 90, 119.25])
 @pytest.mark.parametrize("amount", [1, 2, 7])
-async def test_who_waits_as_told_passes(
+async def test_a_client_that_waits_until_the_reset_is_allowed(
     store: MemoryLimiter, clock: Clock, amount: int, pause: float
 ) -> None:
     limit = Limit(amount, 60)
@@ -93,14 +93,14 @@ async def test_who_waits_as_told_passes(
     clock.now += pause
     await count(store, limit)
     for _ in range(5):
-        refused = await store.hit("a", limit)
-        assert not refused.is_open
-        clock.now += refused.reset
+        rejected = await store.hit("a", limit)
+        assert not rejected.is_open
+        clock.now += rejected.reset
         assert (await store.hit("a", limit)).is_open
         await count(store, limit)
 
 
-async def test_what_remains_is_there(store: MemoryLimiter, clock: Clock) -> None:
+async def test_the_remaining_hits_are_allowed(store: MemoryLimiter, clock: Clock) -> None:
     limit = Limit(10, 60)
     for pause in (0, 30, 31, 10, 50, 1):
         clock.now += pause
@@ -121,7 +121,7 @@ async def test_memory_is_bounded() -> None:
         tracemalloc.stop()
 
 
-async def test_a_client_that_comes_back_is_not_forgotten() -> None:
+async def test_an_active_client_is_not_dropped() -> None:
     store = MemoryLimiter(capacity=100)
     passed = 0
     for number in range(10_000):
@@ -133,7 +133,7 @@ async def test_a_client_that_comes_back_is_not_forgotten() -> None:
 
 
 async def count(store: MemoryLimiter, limit: Limit) -> int:
-    """How many pass."""
+    """Return how many hits are allowed now."""
     passed = 0
     while (await store.hit("a", limit)).is_open:
         passed += 1

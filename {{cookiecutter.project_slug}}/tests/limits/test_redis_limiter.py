@@ -25,20 +25,20 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A time that passes when it is told to, for a Redis that is no real one."""
+    """Control the time of a fake Redis."""
     clock = Clock()
     monkeypatch.setattr("time.time", clock)
     return clock
 
 
 @pytest.mark.parametrize("limit", [Limit(1, 60), Limit(2, 1), Limit(7, 60), Limit(10, 3600)])
-async def test_redis_counts_as_memory_does(clock: Clock, limit: Limit) -> None:
+async def test_both_limiters_count_alike(clock: Clock, limit: Limit) -> None:
     random = Random(f"{limit}")
     memory = MemoryLimiter(clock=clock)
     async with FakeAsyncRedis() as client:
         limiter = RedisLimiter(client)
         for _ in range(300):
-            # In eighths, which the milliseconds of Redis and the fractions of memory both hold.
+            # Eighths of a second are exact in milliseconds and in floating point.
             pauses = [0, 0.125, limit.seconds / 8, limit.seconds, 2 * limit.seconds + 1]
             clock.now += random.choices(pauses, weights=[8, 4, 2, 1, 1])[0]
             key = random.choice("ab")
@@ -51,7 +51,7 @@ async def test_without_redis_the_limiter_is_in_memory() -> None:
         assert isinstance(create_limiter(client), RedisLimiter)
 
 
-async def test_a_server_whose_clock_was_put_back(clock: Clock) -> None:
+async def test_a_server_clock_that_is_set_back(clock: Clock) -> None:
     async with FakeAsyncRedis() as client:
         limiter, limit = RedisLimiter(client), Limit(2, 60)
         await limiter.hit("a", limit)
@@ -87,24 +87,24 @@ async def test_an_outage_is_logged_once(
     ] * 2
 
 
-async def test_while_redis_is_down_it_is_asked_once_in_a_while(clock: Clock) -> None:
+async def test_an_unavailable_redis_is_retried_after_a_pause(clock: Clock) -> None:
     server = FakeServer()
     server.connected = False
     limiter = RedisLimiter(FakeAsyncRedis(server=server))
     assert await limiter.hit("a", Limit(1, 60)) is None
     server.connected = True
     assert await limiter.hit("a", Limit(1, 60)) is None
-    limiter.ask_at = 0
+    limiter.retry_at = 0
     assert await limiter.hit("a", Limit(1, 60)) == WindowState(True, 0, 60)
     assert await limiter.hit("a", Limit(1, 60)) == WindowState(False, 0, 61)
 
 
-async def test_silence_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = 0
+async def test_a_missing_reply_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
 
     async def wait_for_ever(**_: Any) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal calls
+        calls += 1
         await asyncio.Event().wait()
 
     limiter = RedisLimiter(FakeAsyncRedis())
@@ -113,19 +113,19 @@ async def test_silence_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     hits = await asyncio.gather(*(limiter.hit("a", Limit(1, 60)) for _ in range(100)))
     assert hits == [None] * 100
     assert asyncio.get_running_loop().time() - started < 0.5
-    assert asked == redis_limiter.SLOTS
+    assert calls == redis_limiter.SLOTS
 
 
-async def test_a_slow_answer_of_a_busy_process_is_no_outage(
+async def test_a_slow_reply_in_a_busy_process_is_not_an_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def answer_after_many_turns(**_: Any) -> list[int]:
+    async def reply_after_many_turns(**_: Any) -> list[int]:
         for _turn in range(redis_limiter.TURNS):
             await asyncio.sleep(0)
         return [1, 0, 1, 0]
 
     limiter = RedisLimiter(FakeAsyncRedis())
-    monkeypatch.setattr(limiter, "script", answer_after_many_turns)
+    monkeypatch.setattr(limiter, "script", reply_after_many_turns)
     # Each turn of a busy event loop takes longer than the time for all of them.
     monkeypatch.setattr(redis_limiter, "TURN", 0)
     assert await limiter.hit("a", Limit(1, 60)) == WindowState(True, 0, 60)

@@ -16,27 +16,27 @@ from app.middleware.after_commit import AfterCommitMiddleware
 
 
 class Recorder:
-    """An application whose requests leave something to do, and what happened in which order."""
+    """An application that adds callbacks to each request, and records the order of events."""
 
     def __init__(self, status: int = 200, error: Exception | None = None) -> None:
         self.events: list[str] = []
         self.status = status
         self.error = error
-        self.calls: list[Callable[[], Any]] = [self.call, self.call]
+        self.callbacks: list[Callable[[], Any]] = [self.callback, self.callback]
 
-    async def call(self) -> None:
-        self.events.append("call")
+    async def callback(self) -> None:
+        self.events.append("callback")
 
     async def fail(self) -> None:
         raise ConnectionError("secret")
 
-    async def answer(self, request: Request) -> PlainTextResponse:
-        request.state.after_commit.extend(self.calls)
+    async def respond(self, request: Request) -> PlainTextResponse:
+        request.state.after_commit.extend(self.callbacks)
         if self.error:
             raise self.error
         return PlainTextResponse("fine", self.status)
 
-    def committing(self, app: ASGIApp, fails: bool = False) -> ASGIApp:
+    def commit_around(self, app: ASGIApp, fails: bool = False) -> ASGIApp:
         async def commit(scope: Scope, receive: Receive, send: Send) -> None:
             async def send_after_commit(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -50,8 +50,8 @@ class Recorder:
         return commit
 
     def client(self, fails: bool = False) -> TestClient:
-        app = Starlette(routes=[Route("/", self.answer)])
-        inner = AfterCommitMiddleware(self.committing(app, fails))
+        app = Starlette(routes=[Route("/", self.respond)])
+        inner = AfterCommitMiddleware(self.commit_around(app, fails))
 
         async def observe(scope: Scope, receive: Receive, send: Send) -> None:
             async def send_and_record(message: Message) -> None:
@@ -64,40 +64,42 @@ class Recorder:
 
 
 @pytest.mark.parametrize("status", [200, 202, 303])
-def test_calls_come_after_the_commit_and_before_the_answer(status: int) -> None:
+def test_callbacks_run_after_the_commit_and_before_the_response(status: int) -> None:
     recorder = Recorder(status)
     assert recorder.client().get("/", follow_redirects=False).status_code == status
     assert recorder.events == [
         "commit",
-        "call",
-        "call",
+        "callback",
+        "callback",
         "http.response.start",
         "http.response.body",
     ]
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 500, 503])
-def test_an_error_calls_nothing(status: int) -> None:
+def test_callbacks_do_not_run_for_an_error(status: int) -> None:
     recorder = Recorder(status)
     assert recorder.client().get("/").status_code == status
-    assert "call" not in recorder.events
+    assert "callback" not in recorder.events
 
 
-def test_an_exception_calls_nothing() -> None:
+def test_callbacks_do_not_run_after_an_exception() -> None:
     recorder = Recorder(error=ZeroDivisionError())
     assert recorder.client().get("/").status_code == 500
-    assert "call" not in recorder.events
+    assert "callback" not in recorder.events
 
 
-def test_a_commit_that_fails_calls_nothing() -> None:
+def test_callbacks_do_not_run_if_the_commit_fails() -> None:
     recorder = Recorder()
     assert recorder.client(fails=True).get("/").status_code == 500
     assert recorder.events == []
 
 
-def test_a_call_that_fails_takes_the_success_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_callback_turns_the_response_into_a_503(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     recorder = Recorder(202)
-    recorder.calls = [recorder.fail, recorder.call]
+    recorder.callbacks = [recorder.fail, recorder.callback]
     response = recorder.client().get("/")
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
@@ -106,36 +108,36 @@ def test_a_call_that_fails_takes_the_success_back(caplog: pytest.LogCaptureFixtu
     assert "secret" in caplog.text
 
 
-def test_a_call_that_takes_too_long_takes_the_success_back(
+def test_a_slow_callback_turns_the_response_into_a_503(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(after_commit, "TIMEOUT", 0)
     recorder = Recorder(202)
-    recorder.calls = [anyio.sleep_forever]
+    recorder.callbacks = [anyio.sleep_forever]
     assert recorder.client().get("/").status_code == 503
 
 
-def test_each_request_has_calls_of_its_own() -> None:
+def test_each_request_has_its_own_callbacks() -> None:
     recorder = Recorder()
     client = recorder.client()
     client.get("/")
     client.get("/")
-    assert recorder.events.count("call") == 4
+    assert recorder.events.count("callback") == 4
 
 
-def test_a_stream_is_called_once() -> None:
+def test_callbacks_run_once_for_a_streaming_response() -> None:
     recorder = Recorder()
 
     async def stream(request: Request) -> StreamingResponse:
-        request.state.after_commit.append(recorder.call)
+        request.state.after_commit.append(recorder.callback)
         return StreamingResponse(iter(["one", "two"]))
 
     client = TestClient(AfterCommitMiddleware(Starlette(routes=[Route("/", stream)])))
     assert client.get("/").text == "onetwo"
-    assert recorder.events == ["call"]
+    assert recorder.events == ["callback"]
 
 
-def test_a_websocket_passes() -> None:
+def test_websockets_are_not_affected() -> None:
     async def greet(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_text("hello")

@@ -44,30 +44,27 @@ MOUNTED = {
     ("target", "status"),
     [*((target, 200) for target in PUBLIC.split()), *((target, 401) for target in PRIVATE.split())],
 )
-def test_only_a_public_path_and_all_below_it_need_no_key(
-    target: str,
-    status: int,
-) -> None:
+def test_only_public_paths_and_paths_below_them_need_no_key(target: str, status: int) -> None:
     assert call_app(LAYER, path=unquote(target), headers=[])[0]["status"] == status
 
 
 @pytest.mark.parametrize(("path", "status"), MOUNTED.items())
-def test_a_path_counts_from_the_mount_point(path: str, status: int) -> None:
+def test_public_paths_are_relative_to_the_mount_point(path: str, status: int) -> None:
     assert call_app(LAYER, path=path, root_path="/api", headers=[])[0]["status"] == status
 
 
 @pytest.mark.parametrize("host", [b"", b"testserver/docs?", b"testserver/docs#", b"\xff"])
-def test_the_host_does_not_change_the_path(host: bytes) -> None:
+def test_the_host_header_does_not_change_the_path(host: bytes) -> None:
     assert call_app(LAYER, path="/items", headers=[(b"host", host)])[0]["status"] == 401
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "get", ""])
-def test_no_method_passes(method: str) -> None:
+def test_every_method_requires_a_key(method: str) -> None:
     assert call_app(LAYER, path="/items", method=method, headers=[])[0]["status"] == 401
 
 
 @pytest.mark.parametrize("key", [b"key-one", b"key-two"])
-def test_every_key_passes(key: bytes) -> None:
+def test_every_valid_key_is_accepted(key: bytes) -> None:
     sent = call_app(LAYER, path="/items", headers=[(b"x-api-key", key)])
     assert sent[0]["status"] == 200
 
@@ -90,7 +87,7 @@ def test_every_key_passes(key: bytes) -> None:
         [b"x" * 60_000],
     ],
 )
-def test_nothing_else_passes_for_a_key(values: list[bytes]) -> None:
+def test_invalid_keys_are_rejected(values: list[bytes]) -> None:
     headers = [(b"x-api-key", value) for value in values]
     start, body = call_app(LAYER, path="/items", headers=headers)
     assert start["status"] == 401
@@ -99,8 +96,8 @@ def test_nothing_else_passes_for_a_key(values: list[bytes]) -> None:
 
 
 @pytest.fixture
-def make_stranger(make_client: Callable[..., TestClient]) -> Callable[..., TestClient]:
-    """Make a client without a key."""
+def make_client_without_key(make_client: Callable[..., TestClient]) -> Callable[..., TestClient]:
+    """Return a function that makes a client without a key."""
 
     def make(**changes: Any) -> TestClient:
         client = make_client(**changes)
@@ -110,11 +107,12 @@ def make_stranger(make_client: Callable[..., TestClient]) -> Callable[..., TestC
     return make
 
 
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"])
-def test_the_root_the_documentation_and_the_probes_are_public(
-    path: str, make_stranger: Callable[..., TestClient]
+def test_the_root_the_documentation_and_the_health_checks_are_public(
+    path: str, make_client_without_key: Callable[..., TestClient]
 ) -> None:
-    assert make_stranger().get(path).status_code == 200
+    assert make_client_without_key().get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -125,42 +123,42 @@ def test_the_public_paths_are_a_setting_for_websockets_too(
     paths: str,
     root: int,
     nowhere: int,
-    make_stranger: Callable[..., TestClient],
+    make_client_without_key: Callable[..., TestClient],
 ) -> None:
-    client = make_stranger(api_key_public_paths=paths)
+    client = make_client_without_key(api_key_public_paths=paths)
     assert client.get("/").status_code == root
     assert client.get("/nowhere").status_code == nowhere
     assert reject_websocket(client, "/nowhere").status_code == nowhere
 
 
-def test_a_websocket_needs_a_key_too(client: TestClient) -> None:
+def test_a_websocket_requires_a_key(client: TestClient) -> None:
     assert reject_websocket(client, "/nowhere").status_code == 404
     response = reject_websocket(client, "/nowhere", **{"X-API-Key": "other"})
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "APIKey")
 
 
-def test_it_can_be_turned_off(make_stranger: Callable[..., TestClient]) -> None:
-    client = make_stranger(api_key_enabled=False, api_keys=[])
+def test_it_can_be_turned_off(make_client_without_key: Callable[..., TestClient]) -> None:
+    client = make_client_without_key(api_key_enabled=False, api_keys=[])
     assert client.get("/nowhere").status_code == 404
     assert "APIKey" not in client.get("/openapi.json").text
 
 
-def test_the_documentation_asks_for_a_key_where_it_is_needed(
+def test_openapi_declares_the_key_for_paths_that_require_it(
     app: FastAPI, client: TestClient
 ) -> None:
-    @app.get("/theirs")
-    async def read_theirs() -> None: ...
+    @app.get("/key")
+    async def require_key() -> None: ...
 
-    @app.get("/mine", dependencies=[Security(HTTPBearer())])
-    async def read_mine() -> None: ...
+    @app.get("/both", dependencies=[Security(HTTPBearer())])
+    async def require_both() -> None: ...
 
     schema = client.get("/openapi.json").json()
     scheme = schema["components"]["securitySchemes"]["APIKey"]
     assert scheme == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
-    paths = ("/theirs", "/mine", "/", "/healthz")
+    paths = ("/key", "/both", "/", "/healthz")
     security = {path: schema["paths"][path]["get"].get("security") for path in paths}
-    assert security["/theirs"] == [{"APIKey": []}]
-    assert security["/mine"] == [{"HTTPBearer": [], "APIKey": []}]
+    assert security["/key"] == [{"APIKey": []}]
+    assert security["/both"] == [{"HTTPBearer": [], "APIKey": []}]
     assert security["/"] is security["/healthz"] is None
     assert client.get("/openapi.json").json() == schema
 
@@ -168,15 +166,15 @@ def test_the_documentation_asks_for_a_key_where_it_is_needed(
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"API_KEYS": "one,two"}, ["one", "two"]),
-        ({"API_KEYS": '["one", "two,three"]'}, ["one", "two,three"]),
-        ({"API_KEYS": "", "API_KEY": "one"}, ["one"]),
-        ({"API_KEYS": "one", "API_KEY": "two"}, ["one"]),
+        ({"API_KEYS": "first,second"}, ["first", "second"]),
+        ({"API_KEYS": '["first", "second,third"]'}, ["first", "second,third"]),
+        ({"API_KEYS": "", "API_KEY": "first"}, ["first"]),
+        ({"API_KEYS": "first", "API_KEY": "second"}, ["first"]),
         ({"API_KEYS": "change-me", "DEBUG": "true"}, ["change-me"]),
         ({"API_KEYS": "", "API_KEY_ENABLED": "false"}, []),
     ],
 )
-def test_keys_come_from_either_variable(
+def test_keys_are_read_from_either_variable(
     variables: dict[str, str], expected: list[str], environ: Callable[..., None]
 ) -> None:
     environ(**variables)
@@ -187,35 +185,37 @@ def test_keys_come_from_either_variable(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("", "set at least one key, or API_KEY_ENABLED=false"),
-        (",", "set at least one key, or API_KEY_ENABLED=false"),
-        ("hunter2,change-me", "still has the placeholder of .env.example"),
-        ("hunter2-ключ", "a header carries printable ASCII only"),
-        ('["hunter2\\n"]', "a header carries printable ASCII only"),
-        ('[" "]', "a header carries printable ASCII only"),
-        ('[""]', "a header carries printable ASCII only"),
+        ("", "needs at least one key, unless API_KEY_ENABLED=false"),
+        (",", "needs at least one key, unless API_KEY_ENABLED=false"),
+        ("hunter2,change-me", "contains the placeholder of .env.example or a key that repeats"),
+        ("change-me-hunter2", "contains the placeholder of .env.example or a key that repeats"),
+        ("hunter2hunter2", "contains the placeholder of .env.example or a key that repeats"),
+        ("hunter2-ключ", "must contain only printable ASCII characters"),
+        ('["hunter2\\n"]', "must contain only printable ASCII characters"),
+        ('[" "]', "must contain only printable ASCII characters"),
+        ('[""]', "must contain only printable ASCII characters"),
     ],
 )
 @pytest.mark.parametrize("variable", ["API_KEYS", "API_KEY"])
-def test_missing_and_unusable_keys_are_refused_and_not_printed(
+def test_invalid_keys_are_not_printed(
     variable: str, keys: str, message: str, environ: Callable[..., None]
 ) -> None:
     environ(**({"API_KEYS": ""} | {variable: keys}))
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as caught:
         Settings()
-    (line,) = describe(refusal.value)
+    (line,) = describe(caught.value)
     assert line.startswith(f"API_KEYS: {message}; make one with python -c")
-    assert "hunter2" not in line + str(refusal.value)
+    assert "hunter2" not in line + str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("enabled", "keys", "risks"),
     [
-        (True, "a" * 16, []),
-        (True, "a" * 15, ["API_KEYS: can be guessed: use 16 random characters or more"]),
-        (False, "", ["API_KEY_ENABLED: nobody is asked for a key: set it to true"]),
+        (True, "sixteen-bytes-ok", []),
+        (True, "fifteen-bytes-x", ["API_KEYS: can be guessed; use 16 random characters or more"]),
+        (False, "", ["API_KEY_ENABLED: accepts requests without a key; set it to true"]),
     ],
 )
-def test_keys_that_keep_nobody_out_are_a_risk(enabled: bool, keys: str, risks: list[str]) -> None:
+def test_missing_and_short_keys_are_a_risk(enabled: bool, keys: str, risks: list[str]) -> None:
     settings = APIKeySettings.model_validate({"api_key_enabled": enabled, "api_keys": keys})
     assert list(settings.risks()) == risks

@@ -21,7 +21,7 @@ NO_ORIGINS = """
 """
 
 
-def ask(client: TestClient, origin: str, **headers: str) -> httpx2.Response:
+def preflight(client: TestClient, origin: str, **headers: str) -> httpx2.Response:
     """Send the preflight of a browser."""
     request = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
     return client.options("/nowhere", headers=request | headers)
@@ -37,7 +37,7 @@ def allowed(response: httpx2.Response) -> str | None:
 
 def test_a_preflight_allows_all_that_is_asked_for_without_a_credential(client: TestClient) -> None:
     client.headers.clear()
-    response = ask(client, ORIGIN, **{"Access-Control-Request-Headers": "x-own"})
+    response = preflight(client, ORIGIN, **{"Access-Control-Request-Headers": "x-own"})
     assert (response.status_code, allowed(response)) == (200, ORIGIN)
     assert response.headers["access-control-allow-credentials"] == "true"
     assert response.headers["access-control-allow-headers"] == "x-own"
@@ -46,7 +46,7 @@ def test_a_preflight_allows_all_that_is_asked_for_without_a_credential(client: T
 
 @pytest.mark.parametrize("origin", ["", *OTHER_ORIGINS.split()])
 def test_another_origin_is_allowed_nothing(origin: str, client: TestClient) -> None:
-    response = ask(client, origin)
+    response = preflight(client, origin)
     assert (response.status_code, allowed(response)) == (400, None)
     response = client.get("/", headers={"Origin": origin})
     assert (response.status_code, allowed(response)) == (200, None)
@@ -68,6 +68,56 @@ def test_a_script_may_read_the_headers_of_this_service(
     assert headers["access-control-expose-headers"].split(", ") == exposed
 
 
+def test_the_headers_that_a_script_may_read_are_a_setting(
+    make_client: Callable[..., TestClient], exposed: list[str]
+) -> None:
+    client = make_client(cors_expose_headers="ETag,Location,X-Total")
+    headers = client.get("/", headers={"Origin": ORIGIN}).headers
+    expected = [*exposed, "ETag", "X-Total"]
+    assert headers["access-control-expose-headers"].split(", ") == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "credentials", "message"),
+    [
+        ("X Total", False, "must be names of headers"),
+        ("X-Total:", False, "must be names of headers"),
+        ("é", False, "must be names of headers"),
+        ("ETag,*", True, "must list headers instead of *"),
+    ],
+)
+def test_a_header_that_no_browser_exposes_is_rejected(
+    names: str, credentials: bool, message: str, make_settings: Callable[..., Settings]
+) -> None:
+    with pytest.raises(ValidationError) as error:
+        make_settings(cors_expose_headers=names, cors_allow_credentials=credentials)
+    (line,) = describe(error.value)
+    assert line.startswith(f"CORS_EXPOSE_HEADERS: {message}")
+
+
+def test_every_header_is_exposed_without_credentials(
+    make_client: Callable[..., TestClient],
+) -> None:
+    client = make_client(cors_expose_headers="*", cors_allow_credentials=False)
+    headers = client.get("/", headers={"Origin": ORIGIN}).headers
+    assert headers["access-control-expose-headers"].split(", ")[-1] == "*"
+
+
+@pytest.mark.parametrize(
+    ("setting", "status", "allowed"), [(True, 200, "true"), (False, 400, None)]
+)
+def test_a_preflight_for_a_private_network_needs_a_setting(
+    setting: bool, status: int, allowed: str | None, make_client: Callable[..., TestClient]
+) -> None:
+    client = make_client(cors_allow_private_network=setting)
+    request = {"Access-Control-Request-Private-Network": "true"}
+    response = preflight(client, ORIGIN, **request)
+    assert response.status_code == status
+    assert response.headers.get("access-control-allow-private-network") == allowed
+    assert "access-control-allow-private-network" not in preflight(client, ORIGIN).headers
+    assert preflight(client, "https://evil.com", **request).status_code == 400
+
+
 @pytest.mark.parametrize("origin", [ORIGIN, "https://example.com", None])
 def test_what_a_route_says_itself_is_replaced_only_by_what_is_said_here(
     origin: str | None, app: FastAPI, client: TestClient
@@ -84,7 +134,10 @@ def test_what_a_route_says_itself_is_replaced_only_by_what_is_said_here(
 
 def test_any_origin_is_allowed_without_credentials(make_client: Callable[..., TestClient]) -> None:
     client = make_client(backend_cors_origins="*", cors_allow_credentials=False)
-    for response in (ask(client, "https://a.com"), client.get("/", headers={"Origin": "null"})):
+    for response in (
+        preflight(client, "https://a.com"),
+        client.get("/", headers={"Origin": "null"}),
+    ):
         assert (response.status_code, allowed(response)) == (200, "*")
         assert "access-control-allow-credentials" not in response.headers
 
@@ -93,17 +146,17 @@ def test_any_origin_is_allowed_without_credentials(make_client: Callable[..., Te
 def test_an_origin_has_any_scheme_and_port(
     origin: str, make_client: Callable[..., TestClient]
 ) -> None:
-    assert allowed(ask(make_client(backend_cors_origins=[origin]), origin)) == origin
-    assert ask(make_client(backend_cors_origins=[]), origin).status_code == 400
+    assert allowed(preflight(make_client(backend_cors_origins=[origin]), origin)) == origin
+    assert preflight(make_client(backend_cors_origins=[]), origin).status_code == 400
 
 
 @pytest.mark.parametrize(
     ("origins", "message"),
     [
-        ("*", "any site could act as its visitor"),
-        ("https://a.com,*", "any site could act as its visitor"),
-        *((origin, "an origin is a scheme and a host") for origin in NO_ORIGINS.split()),
-        ("https://a.com b.com", "an origin is a scheme and a host"),
+        ("*", "must list origins instead of *"),
+        ("https://a.com,*", "must list origins instead of *"),
+        *((origin, "must be origins in lower case") for origin in NO_ORIGINS.split()),
+        ("https://a.com b.com", "must be origins in lower case"),
     ],
 )
 def test_an_origin_that_is_unsafe_or_never_matches_is_refused(
@@ -119,13 +172,18 @@ def test_an_origin_that_is_unsafe_or_never_matches_is_refused(
     ("origins", "risks"),
     [
         (["https://app.example.com"], []),
-        (["*"], ["BACKEND_CORS_ORIGINS: any page may call: name the origins in place of *"]),
+        (["*"], ["BACKEND_CORS_ORIGINS: accepts any page; list the origins instead of *"]),
         (
             ["http://localhost:3000"],
-            ["BACKEND_CORS_ORIGINS: has localhost, of development: name the origins of pages"],
+            ["BACKEND_CORS_ORIGINS: accepts localhost, which is for development; remove it"],
         ),
     ],
 )
 def test_pages_of_anybody_are_a_risk(origins: list[str], risks: list[str]) -> None:
     settings = CORSSettings(backend_cors_origins=origins, cors_allow_credentials=False)
     assert list(settings.risks()) == risks
+
+
+def test_a_private_network_that_pages_may_reach_is_a_risk() -> None:
+    (risk,) = CORSSettings(cors_allow_private_network=True).risks()
+    assert risk.startswith("CORS_ALLOW_PRIVATE_NETWORK: lets pages of the internet reach")

@@ -22,14 +22,14 @@ def test_the_value_is_a_setting(name: str, make_client: Callable[..., TestClient
 
 
 @pytest.mark.parametrize("value", ["é", "a\nX-Forged: b", "\x00"])
-def test_a_value_that_no_header_can_carry_is_refused(
+def test_a_value_that_is_not_valid_in_a_header_is_rejected(
     value: str, make_settings: Callable[..., Settings]
 ) -> None:
     with pytest.raises(ValidationError):
         make_settings(example_header=value)
 
 
-def test_a_websocket_is_left_alone(app: FastAPI, make_client: Callable[..., TestClient]) -> None:
+def test_websockets_are_not_affected(app: FastAPI, make_client: Callable[..., TestClient]) -> None:
     @app.websocket("/socket")
     async def connect(websocket: WebSocket) -> None:
         await websocket.accept()

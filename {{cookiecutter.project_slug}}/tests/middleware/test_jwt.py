@@ -1,3 +1,4 @@
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,8 @@ from starlette.authentication import UnauthenticatedUser
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from app.auth.tokens import InvalidToken, KeysUnavailable, TokenUser
+from app.auth.keys import KeysUnavailable
+from app.auth.tokens import InvalidToken, TokenUser
 from app.config import Settings
 from app.factory import create_app
 from app.middleware import jwt
@@ -203,13 +205,30 @@ def test_a_socket_that_ended_is_not_closed_again(
     assert [message["type"] for message in sent] == [f"websocket.{name}" for name in messages]
 
 
-def test_while_nobody_knows_the_keys_the_service_is_not_available() -> None:
+@pytest.mark.parametrize(("wait", "seconds"), [(10, b"10"), (3.2, b"4"), (0, b"1"), (-1, b"1")])
+def test_while_the_keys_are_not_known_the_service_is_not_available(
+    wait: float, seconds: bytes
+) -> None:
     verifier: Any = StubVerifier()
-    verifier.error = KeysUnavailable()
+    verifier.error = KeysUnavailable(wait)
     middleware = jwt.JWTMiddleware(FastAPI(), verifier=verifier, ignored_paths=[])
     start, _ = call_app(middleware, headers=[(b"authorization", b"Bearer x")])
     assert start["status"] == 503
-    assert (b"retry-after", b"10") in start["headers"]
+    assert (b"retry-after", seconds) in start["headers"]
+
+
+def test_log_records_name_the_user_by_the_sub(client: TestClient, app: FastAPI, log: Log) -> None:
+    @app.get("/log")
+    async def write() -> None:
+        logging.getLogger("another").warning("something happened")
+
+    token = make_token(sub="1", preferred_username="admin")
+    client.get("/log", headers={"Authorization": f"Bearer {token}"})
+    [record] = [record for record in log() if record["logger"] == "another"]
+    assert record["user"] == "1"
+    assert "admin" not in str(record)
+    client.get("/log")
+    assert "user" not in log()[-1]
 
 
 def test_some_paths_do_not_look_at_tokens() -> None:

@@ -25,7 +25,7 @@ ERROR = {"code": 429, "message": "Too many requests", "type": "too_many_requests
 MakeLimited = Callable[..., TestClient]
 
 
-async def answer(request: Request) -> PlainTextResponse:
+async def respond(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
@@ -35,7 +35,7 @@ async def greet(websocket: WebSocket) -> None:
 
 
 class CountingLimiter(MemoryLimiter):
-    """Remembers what was counted."""
+    """A limiter that records the keys of the hits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def make_limited(
     is_required: bool = False,
     client: tuple[str, int] = ("192.0.2.1", 50000),
 ) -> TestClient:
-    routes = [Route("/{path:path}", answer), WebSocketRoute("/ws", greet)]
+    routes = [Route("/{path:path}", respond), WebSocketRoute("/ws", greet)]
     app = RateLimitMiddleware(
         Starlette(routes=[Mount("/mounted", routes=routes), *routes]),
         limit=Limit.parse(limit),
@@ -66,7 +66,7 @@ def make_limited(
     return TestClient(app, client=client)
 
 
-def test_too_many_requests_are_refused(make_client: Callable[..., TestClient]) -> None:
+def test_requests_beyond_the_limit_are_rejected(make_client: Callable[..., TestClient]) -> None:
     client = make_client(rate_limit="2/minute")
     limits = []
     for _ in range(2):
@@ -79,14 +79,14 @@ def test_too_many_requests_are_refused(make_client: Callable[..., TestClient]) -
     response = client.get("/")
     assert response.status_code == 429
     assert response.json() == {"success": False, "error": ERROR}
-    # The second in which this test runs may be over.
+    # The clock may have passed a full second since the first request.
     assert response.headers["Retry-After"] in ("60", "61")
     assert response.headers["RateLimit-Reset"] == response.headers["Retry-After"]
     assert response.headers["RateLimit-Limit"] == "2"
     assert response.headers["RateLimit-Remaining"] == "0"
 
 
-def test_an_error_counts_and_has_the_headers(make_client: Callable[..., TestClient]) -> None:
+def test_errors_count_and_have_the_headers(make_client: Callable[..., TestClient]) -> None:
     client = make_client(rate_limit="1/minute")
     response = client.get("/nowhere")
     assert response.status_code == 404
@@ -94,7 +94,8 @@ def test_an_error_counts_and_has_the_headers(make_client: Callable[..., TestClie
     assert client.get("/nowhere").status_code == 429
 
 
-def test_health_is_not_limited(make_client: Callable[..., TestClient]) -> None:
+@pytest.mark.usefixtures("ready")
+def test_health_checks_are_not_limited(make_client: Callable[..., TestClient]) -> None:
     client = make_client(rate_limit="1/minute")
     for path in ("/healthz", "/readyz") * 3:
         response = client.get(path)
@@ -103,7 +104,7 @@ def test_health_is_not_limited(make_client: Callable[..., TestClient]) -> None:
     assert client.get("/").status_code == 200
 
 
-def test_a_path_has_a_limit_of_its_own(make_client: Callable[..., TestClient]) -> None:
+def test_a_path_can_have_its_own_limit(make_client: Callable[..., TestClient]) -> None:
     client = make_client(rate_limit="5/minute", rate_limit_paths="/slow=1/minute,/fast=2/second")
     assert [client.get("/slow").status_code for _ in range(2)] == [404, 429]
     response = client.get("/fast/7")
@@ -130,14 +131,14 @@ def test_a_path_has_a_limit_of_its_own(make_client: Callable[..., TestClient]) -
         ("/mounted/token", ""),
     ],
 )
-def test_a_rule_holds_for_whole_segments(path: str, rule: str) -> None:
+def test_a_rule_matches_whole_segments(path: str, rule: str) -> None:
     limiter = CountingLimiter()
     paths = dict.fromkeys(["/token", "/token/refresh", "/", "/slashed/"], "9/minute")
     make_limited(limiter, paths=paths).get(path)
     assert limiter.keys == [f"{rule}:192.0.2.1"]
 
 
-def test_a_rule_holds_for_the_path_below_a_proxy() -> None:
+def test_a_rule_matches_the_path_without_the_root_path() -> None:
     limiter = CountingLimiter()
     client = make_limited(limiter, paths={"/token": "9/minute"})
     TestClient(client.app, root_path="/behind", client=("192.0.2.1", 1)).get("/behind/token")
@@ -159,7 +160,7 @@ def test_a_rule_holds_for_the_path_below_a_proxy() -> None:
         (":" * 1000, ":" * 64),
     ],
 )
-def test_a_client_is_its_address_or_its_network(host: str, key: str) -> None:
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network(host: str, key: str) -> None:
     limiter = CountingLimiter()
     make_limited(limiter, client=(host, 1)).get("/")
     assert limiter.keys == [f":{key}"]
@@ -167,7 +168,7 @@ def test_a_client_is_its_address_or_its_network(host: str, key: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("client", [{"client": None}, {}])
-async def test_clients_without_an_address_are_one(client: dict[str, None]) -> None:
+async def test_clients_without_an_address_share_a_limit(client: dict[str, None]) -> None:
     limiter = CountingLimiter()
     sent: list[Message] = []
 
@@ -185,7 +186,7 @@ async def test_clients_without_an_address_are_one(client: dict[str, None]) -> No
     assert [message.get("status") for message in sent] == [200, None, 429, None]
 
 
-def test_a_forged_header_changes_nothing() -> None:
+def test_a_forged_header_does_not_evade_the_limit() -> None:
     client = make_limited()
     forged = [
         client.get("/", headers={"X-Forwarded-For": f"198.51.100.{number}", "Forwarded": "for=x"})
@@ -214,7 +215,7 @@ def test_a_websocket_handshake_counts() -> None:
     assert client.get("/").status_code == 429
 
 
-def test_while_redis_is_down_requests_pass() -> None:
+def test_requests_are_allowed_while_redis_is_unavailable() -> None:
     server = FakeServer()
     server.connected = False
     client = make_limited(RedisLimiter(FakeAsyncRedis(server=server)), limit="1/minute")
@@ -224,7 +225,7 @@ def test_while_redis_is_down_requests_pass() -> None:
         assert "RateLimit-Limit" not in response.headers
 
 
-def test_while_redis_is_down_requests_are_refused_if_so_chosen() -> None:
+def test_requests_are_rejected_while_redis_is_unavailable_if_so_configured() -> None:
     server = FakeServer()
     server.connected = False
     limiter = RedisLimiter(FakeAsyncRedis(server=server))
@@ -235,11 +236,11 @@ def test_while_redis_is_down_requests_are_refused_if_so_chosen() -> None:
     assert response.headers["Retry-After"] == "1"
     assert client.get("/healthz").status_code == 200
     server.connected = True
-    limiter.ask_at = 0
+    limiter.retry_at = 0
     assert client.get("/").status_code == 200
 
 
-def test_the_layer_passes_the_settings_on(make_settings: Callable[..., Settings]) -> None:
+def test_the_layer_has_the_settings(make_settings: Callable[..., Settings]) -> None:
     settings, limiter = make_settings(rate_limit_on_store_error="refuse"), MemoryLimiter()
     options = layer(settings, limiter).kwargs
     assert options["limiter"] is limiter
@@ -256,7 +257,7 @@ def test_the_layer_passes_the_settings_on(make_settings: Callable[..., Settings]
         ("rate_limit_on_store_error", "panic", "'allow' or 'refuse'"),
     ],
 )
-def test_a_wrong_setting_names_the_remedy(
+def test_an_error_in_a_setting_says_what_to_do(
     make_settings: Callable[..., Settings], name: str, value: str, remedy: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio.lowlevel
 import pytest
-from fastapi import BackgroundTasks, FastAPI, WebSocket
+from fastapi import BackgroundTasks, FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from starlette.responses import PlainTextResponse, StreamingResponse
@@ -69,6 +69,8 @@ def test_a_request_is_logged_once_without_its_query(client: TestClient, entries:
     (entry,) = entries()
     assert entry.pop("time")
     assert 0 < float(response.headers["x-process-time"]) <= entry.pop("duration")
+    # A layer may name the user.
+    entry.pop("user", None)
     assert entry == {
         "level": "INFO",
         "logger": request_logging.__name__,
@@ -88,7 +90,8 @@ def test_an_error_is_logged_once_with_its_final_status(
     response = get_error()
     (entry,) = entries()
     assert entry["status"] == response.status_code
-    assert entry["level"] == ("ERROR" if response.status_code >= 500 else "INFO")
+    # Not an error: that is the exception, which the server logs.
+    assert entry["level"] == ("WARNING" if response.status_code >= 500 else "INFO")
     assert entry["request_id"] == response.headers["x-request-id"]
     assert float(response.headers["x-process-time"]) > 0
 
@@ -151,10 +154,50 @@ def test_an_answer_that_never_began_has_no_status(entries: Entries) -> None:
     assert entry["status"] is entry["client"] is None
 
 
-def test_the_path_is_the_routed_one_and_cannot_forge_a_line(entries: Entries) -> None:
-    call_app(LAYER, root_path="/api", path="/api/a\n\x1b[2J\u2028b")
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ({"path": "/a b/é"}, "/a%20b/%C3%A9"),
+        ({"path": "/a/b", "raw_path": b"/a%2Fb"}, "/a%2Fb"),
+        ({"path": "/api/a", "root_path": "/api", "raw_path": b"/api/a"}, "/api/a"),
+        ({"path": "/api/a", "root_path": "/api"}, "/api/a"),
+        ({"path": "/a", "raw_path": b"/a?token=hunter2"}, "/a"),
+        ({"path": "/", "raw_path": b"/\n\xff"}, "/\n\\xff"),
+        ({"path": "/a\n\x1b[2J\u2028b"}, "/a%0A%1B%5B2J%E2%80%A8b"),
+    ],
+)
+def test_the_path_is_the_one_that_the_client_sent(
+    scope: Message, expected: str, entries: Entries
+) -> None:
+    call_app(LAYER, **scope)
     (entry,) = entries()
-    assert entry["path"] == "/a\n\x1b[2J\u2028b"
+    assert entry["path"] == expected
+
+
+@pytest.mark.parametrize("path", ["/mounted/inner/a%20b", "/mounted/nowhere"])
+def test_the_path_of_a_mounted_application_has_the_mount_in_it(
+    path: str, app: FastAPI, client: TestClient, entries: Entries
+) -> None:
+    inner = FastAPI()
+
+    @inner.get("/{name}")
+    def read(name: str) -> str:
+        return name
+
+    @inner.websocket("/{name}")
+    async def accept(websocket: WebSocket, name: str) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    middle = FastAPI()
+    middle.mount("/inner", inner)
+    app.mount("/mounted", middle)
+    response = client.get(path)
+    (entry,) = entries()
+    assert entry["message"] == f"GET {path} {response.status_code}"
+    with suppress(WebSocketDisconnect), client.websocket_connect(path):
+        pass
+    assert entries()[-1]["path"] == path
 
 
 @pytest.mark.parametrize(
@@ -225,6 +268,9 @@ def test_a_server_logs_its_exceptions_with_the_id_of_the_request(
         client.get("/fails?token=hunter2", headers={"X-Request-ID": "second"})
     entries = server.stop()
     assert "hunter2" not in str(entries)
+    # Once, for an error tracker that counts records.
+    (error,) = (entry for entry in entries if entry["level"] in ("ERROR", "CRITICAL"))
+    assert "RuntimeError: secret" in error["exception"]
     ids = {entry["message"].strip(): entry.get("request_id") for entry in entries}
     assert (ids["GET / 200"], ids["GET /fails 500"]) == ("first", "second")
     assert ids["Exception in ASGI application"] == "second"

@@ -17,15 +17,15 @@ HEADERS = {
 }
 
 
-def test_every_answer_has_them(client: TestClient) -> None:
+def test_every_response_has_the_headers(client: TestClient) -> None:
     assert client.get("/").headers.items() >= HEADERS.items()
 
 
-def test_every_error_has_them(get_error: Callable[..., Response]) -> None:
+def test_every_error_has_the_headers(get_error: Callable[..., Response]) -> None:
     assert get_error().headers.items() >= HEADERS.items()
 
 
-def test_a_refused_websocket_has_them(client: TestClient) -> None:
+def test_a_rejected_websocket_has_the_headers(client: TestClient) -> None:
     assert reject_websocket(client, "/nowhere").headers.items() >= HEADERS.items()
 
 
@@ -38,7 +38,7 @@ def test_a_refused_websocket_has_them(client: TestClient) -> None:
         ("https", {"hsts_max_age": 0}, None),
     ],
 )
-def test_browsers_shall_insist_on_https_where_it_is_used(
+def test_hsts_is_sent_over_https_only(
     scheme: str,
     changes: dict[str, int],
     expected: str | None,
@@ -61,17 +61,14 @@ def test_browsers_shall_insist_on_https_where_it_is_used(
         ),
     ],
 )
-def test_a_header_of_a_route_stays(
-    own: Message,
-    names: list[str],
-) -> None:
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+def test_a_header_of_a_route_is_kept(own: Message, names: list[str]) -> None:
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, **own})
 
-    (start,) = call_app(SecurityHeadersMiddleware(answer, hsts_max_age=0))
+    (start,) = call_app(SecurityHeadersMiddleware(respond, hsts_max_age=0))
     assert [name.decode() for name, _ in start["headers"]] == list(names)
 
 
-def test_an_age_below_nothing_is_refused(make_settings: Callable[..., Settings]) -> None:
+def test_a_negative_age_is_rejected(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValidationError):
         make_settings(hsts_max_age=-1)

@@ -1,16 +1,17 @@
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
-from fastapi import BackgroundTasks, FastAPI, HTTPException, Request, Response
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
 from fastapi.testclient import TestClient
-from sqlalchemy import event, insert, select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.middleware import Middleware
@@ -20,9 +21,9 @@ from app.api.dependencies import DbSession, DbSessions, get_session
 from app.config import Settings
 from app.db.models import Item
 from app.factory import create_app
-from app.middleware.transaction import TransactionMiddleware
+from app.middleware.transaction import ENDED, TransactionMiddleware
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 
 NAMES = "SELECT name FROM items ORDER BY id"
 # A constraint that is checked at COMMIT, and no earlier.
@@ -431,38 +432,39 @@ async def add(session: AsyncSession) -> None:
     session.add(item("late"))
 
 
-async def add_and_flush(session: AsyncSession) -> None:
-    session.add(item("late"))
+async def flush(session: AsyncSession) -> None:
     await session.flush()
 
 
-async def insert_rows(session: AsyncSession) -> None:
-    values = {"name": "late", "description": ""}
-    await session.execute(insert(Item).values(values))
+async def read(session: AsyncSession) -> None:
+    await session.scalars(select(Item))
 
 
 async def run_text(session: AsyncSession) -> None:
     await session.execute(text("DELETE FROM items"))
 
 
-async def change(session: AsyncSession) -> None:
-    (await session.scalars(select(Item))).one().name = "late"
+async def commit(session: AsyncSession) -> None:
+    await session.commit()
 
 
 @pytest.mark.parametrize("touch", [True, False])
 @pytest.mark.parametrize("status", [200, 400])
-@pytest.mark.parametrize("write", [add, add_and_flush, insert_rows, run_text, change])
-def test_write_after_the_answer_is_not_lost_in_silence(
+@pytest.mark.parametrize("use", [add, flush, read, run_text, commit])
+def test_session_ends_when_the_response_begins(
     app: FastAPI,
     client: TestClient,
     sql: Sql,
-    warnings: Callable[[], list[str]],
-    write: Callable[[AsyncSession], Awaitable[None]],
+    use: Callable[[AsyncSession], Awaitable[None]],
     status: int,
     touch: bool,
 ) -> None:
+    refused: list[str] = []
+
     async def background(request: Request) -> None:
-        await write(request.state.db)
+        with pytest.raises(RuntimeError, match="takes DbSessions") as error:
+            await use(request.state.db)
+        refused.append(str(error.value))
 
     @app.post("/late")
     async def late(request: Request, tasks: BackgroundTasks, response: Response) -> None:
@@ -473,50 +475,160 @@ def test_write_after_the_answer_is_not_lost_in_silence(
 
     client.post("/items", json={"name": "first"})
     assert client.post("/late").status_code == status
+    assert refused == [ENDED]
     assert sql(NAMES) == [("first",)]
-    assert warnings() == [
-        "POST /late wrote on the session of the request after the answer began;"
-        " that is not committed"
-    ]
     assert connections(app) == 0
 
 
-def test_reading_after_the_answer_began_is_fine(
-    app: FastAPI, client: TestClient, warnings: Callable[[], list[str]]
+def test_object_that_is_changed_after_the_response_began_is_logged(
+    app: FastAPI, client: TestClient, sql: Sql, warnings: Callable[[], list[str]]
 ) -> None:
+    async def background(found: Item) -> None:
+        found.name = "late"
+
+    @app.post("/late")
+    async def late(session: DbSession, tasks: BackgroundTasks) -> None:
+        tasks.add_task(background, (await session.scalars(select(Item))).one())
+
+    client.post("/items", json={"name": "first"})
+    assert client.post("/late").status_code == 200
+    assert sql(NAMES) == [("first",)]
+    assert warnings() == ["POST /late changed objects after its response began; that is not stored"]
+
+
+async def names_of(session: AsyncSession) -> AsyncIterator[str]:
+    async for name in await session.stream_scalars(select(Item.name)):
+        yield name
+
+
+async def get_names(session: DbSession) -> AsyncIterator[str]:
+    return names_of(session)
+
+
+async def count_items(session: DbSession) -> int:
+    return len((await session.scalars(select(Item))).all())
+
+
+STREAMS: list[dict[str, Any]] = [{"response_class": EventSourceResponse}, {}]
+
+
+@pytest.mark.parametrize("options", STREAMS)
+def test_stream_is_refused_the_session_of_the_request(
+    make_app: Callable[..., FastAPI], make_client: Callable[..., TestClient], options: Any
+) -> None:
+    app = make_app(debug=True)
+
+    @app.get("/stream", **options)
+    async def stream(session: DbSession) -> AsyncIterator[str]:
+        async for name in names_of(session):
+            yield name
+
+    @app.get("/generator", **options)
+    def generator(session: DbSession) -> Iterator[str]:
+        yield str(session)
+
+    client = make_client(app)
+    for path in ("/stream", "/generator"):
+        response = client.get(path)
+        assert response.status_code == 500
+        assert (
+            response.json()["error"]["message"] == f"RuntimeError: {path[1:]} is a stream: {ENDED}"
+        )
+
+
+@pytest.mark.parametrize("options", STREAMS)
+def test_stream_that_gets_the_session_another_way_fails(
+    app: FastAPI, client: TestClient, options: Any
+) -> None:
+    refused: list[str] = []
+
+    @app.get("/stream", **options)
+    async def stream(names: Annotated[Any, Depends(get_names)]) -> AsyncIterator[str]:
+        with pytest.raises(RuntimeError, match="takes DbSessions") as error:
+            async for name in names:
+                yield name
+        refused.append(str(error.value))
+
+    client.post("/items", json={"name": "first"})
+    assert client.get("/stream").text == ""
+    assert refused == [ENDED]
+    assert connections(app) == 0
+
+
+@pytest.mark.parametrize("options", STREAMS)
+def test_dependency_of_a_stream_has_the_session(
+    app: FastAPI, client: TestClient, options: Any
+) -> None:
+    @app.get("/stream", **options)
+    async def stream(count: Annotated[int, Depends(count_items)]) -> AsyncIterator[int]:
+        yield count
+
+    client.post("/items", json={"name": "first"})
+    assert client.get("/stream").text.strip() in ("data: 1", "1")
+
+
+@pytest.mark.parametrize("options", STREAMS)
+def test_stream_that_has_sessions_of_its_own(
+    app: FastAPI, client: TestClient, options: Any
+) -> None:
+    """However many streams there are, none holds a connection, or keeps a writer out."""
+
+    @app.get("/stream", **options)
+    async def stream(sessions: DbSessions) -> AsyncIterator[str]:
+        last = 0
+        while last < 3:
+            async with sessions.reading() as session:
+                page = (await session.scalars(select(Item).where(Item.id > last).limit(1))).all()
+            assert connections(app) == 0
+            for found in page:
+                last = found.id
+                yield found.name
+                async with sessions.begin() as session:
+                    session.add(item(f"after {found.name}"))
+
+    client.post("/items", json={"name": "a"})
+    lines = client.get("/stream").text.split("\n")
+    names = [line.removeprefix("data: ") for line in lines if line]
+    assert names == ['"a"', '"after a"', '"after after a"']
+    assert connections(app) == 0
+
+
+def test_stream_that_reads_keeps_no_writer_out(app: FastAPI, client: TestClient, sql: Sql) -> None:
+    @app.get("/stream")
+    async def stream(sessions: DbSessions) -> AsyncIterator[str]:
+        async with sessions.reading() as session:
+            async for found in await session.stream_scalars(select(Item)):
+                async with sessions.begin() as other:
+                    other.add(item(f"beside {found.name}"))
+                yield found.name
+
+    client.post("/items", json={"name": "a"})
+    assert client.get("/stream").text == '"a"\n'
+    assert sql(NAMES) == [("a",), ("beside a",)]
+
+
+def test_cursor_that_outlives_the_session_fails(app: FastAPI, client: TestClient) -> None:
+    refused: list[str] = []
+
     @app.get("/stream")
     async def stream(session: DbSession) -> StreamingResponse:
-        await session.scalars(select(Item))
-
         async def names() -> AsyncIterator[str]:
-            async for row in await session.stream_scalars(select(Item.name)):
-                yield row
+            with pytest.raises(RuntimeError, match="takes DbSessions") as error:
+                async for name in names_of(session):
+                    yield name
+            refused.append(str(error.value))
 
         return StreamingResponse(names())
 
     client.post("/items", json={"name": "first"})
-    assert client.get("/stream").text == "first"
-    assert warnings() == []
+    assert client.get("/stream").text == ""
+    assert refused == [ENDED]
     assert connections(app) == 0
 
 
-def test_commit_of_ones_own_after_the_answer_is_not_lost(
-    app: FastAPI, client: TestClient, sql: Sql, warnings: Callable[[], list[str]]
+def test_full_pool_is_a_503(
+    make_client: Callable[..., TestClient], make_settings: Any, warnings: Callable[[], list[str]]
 ) -> None:
-    async def background(session: AsyncSession) -> None:
-        session.add(item("late"))
-        await session.commit()
-
-    @app.post("/late")
-    async def late(session: DbSession, tasks: BackgroundTasks) -> None:
-        tasks.add_task(background, session)
-
-    assert client.post("/late").status_code == 200
-    assert sql(NAMES) == [("late",)]
-    assert warnings() == []
-
-
-def test_full_pool_is_a_503(make_client: Callable[..., TestClient], make_settings: Any) -> None:
     app = create_app(make_settings(database_pool_size=1, database_pool_timeout=0.01))
 
     @app.get("/full")
@@ -532,6 +644,11 @@ def test_full_pool_is_a_503(make_client: Callable[..., TestClient], make_setting
     assert response.headers["Retry-After"] == "1"
     assert response.json()["error"]["type"] == "service_unavailable"
     assert connections(app) == 0
+    assert len(warnings()) == 1
+    # An outage has been logged once, and makes requests wait in vain for connections.
+    app.state.outage.begin(OSError("refused"))
+    assert client.get("/full").status_code == 503
+    assert len(warnings()) == 1
     assert client.get("/items").status_code == 200
 
 

@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse
 
 from app.config import Settings
 from app.core.settings import describe
+from app.factory import create_app
 from app.middleware.trusted_host import TrustedHostMiddleware, TrustedHostSettings
 from tests.support import call_app, reject_websocket
 
@@ -27,7 +28,7 @@ OTHERS = r"""
     evil.net#a.example.org evil.net\a.example.org example.com: example.com:port example.com:80:80
     example.com,evil.net example.com%0a %20example.com ex%c3%a4mple.com %ff.example.org %00
 """
-NO_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1"
+INVALID_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1 [::1]:8000"
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,7 @@ NO_HOSTS = "https://a.com a.com:8000 a.com/b a.com,*b.com a.*.com *. ::1"
     ],
     ids=str,
 )
-def test_only_a_host_on_the_list_is_served(
-    hosts: list[str],
-    status: int,
-) -> None:
+def test_only_allowed_hosts_are_served(hosts: list[str], status: int) -> None:
     headers = [(b"host", unquote_to_bytes(host)) for host in hosts]
     assert call_app(LAYER, headers=headers)[0]["status"] == status
 
@@ -55,17 +53,12 @@ def test_only_a_host_on_the_list_is_served(
     ("path", "status"),
     [("/healthz", 200), ("/healthz/", 400), ("/HEALTHZ", 400), ("//healthz", 400), ("/", 400)],
 )
-def test_only_the_probe_of_liveness_may_call_an_address(
-    path: str,
-    status: int,
-) -> None:
+def test_only_the_liveness_check_accepts_any_host(path: str, status: int) -> None:
     headers = [(b"host", b"172.17.0.2:8000")]
     assert call_app(LAYER, path=path, headers=headers)[0]["status"] == status
 
 
-def test_another_host_is_told_so_and_not_redirected(
-    client: TestClient,
-) -> None:
+def test_other_hosts_are_rejected_and_not_redirected(client: TestClient) -> None:
     host = {"Host": "evil.net"}
     for response in (client.get("/", headers=host), reject_websocket(client, "/nowhere", **host)):
         assert response.status_code == 400
@@ -74,8 +67,16 @@ def test_another_host_is_told_so_and_not_redirected(
     assert client.get("/healthz", headers=host).status_code == 200
 
 
+@pytest.mark.parametrize(("expect", "connection"), [(b"100-Continue", b"close"), (b"", None)])
+def test_a_client_that_waits_to_send_its_body_is_told_that_the_connection_closes(
+    expect: bytes, connection: bytes | None
+) -> None:
+    start, _ = call_app(LAYER, headers=[(b"host", b"evil.net"), (b"expect", expect)])
+    assert (start["status"], dict(start["headers"]).get(b"connection")) == (400, connection)
+
+
 @pytest.mark.parametrize("changes", [{"debug": True, "allowed_hosts": []}, {"allowed_hosts": "*"}])
-def test_any_host_is_served_while_debug_is_on_or_where_all_are_allowed(
+def test_any_host_is_served_if_debug_is_on_or_all_hosts_are_allowed(
     changes: dict[str, object], make_client: Callable[..., TestClient]
 ) -> None:
     client = make_client(**changes)
@@ -85,40 +86,49 @@ def test_any_host_is_served_while_debug_is_on_or_where_all_are_allowed(
 @pytest.mark.parametrize(
     ("hosts", "message"),
     [
-        ("[]", "name the hosts"),
-        (",", "name the hosts"),
-        *((host, "a host has no scheme") for host in NO_HOSTS.split()),
+        ("[]", "is required"),
+        (",", "is required"),
+        *((host, "must be host names without scheme") for host in INVALID_HOSTS.split()),
+        ("[:::1]", "must have IPv6 addresses in brackets"),
     ],
 )
-def test_a_list_that_is_empty_or_never_matches_is_refused(
+def test_empty_and_invalid_lists_are_rejected(
     hosts: str, message: str, make_settings: Callable[..., Settings]
 ) -> None:
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as caught:
         make_settings(allowed_hosts=hosts)
-    (line,) = describe(refusal.value)
+    (line,) = describe(caught.value)
     assert line.startswith(f"ALLOWED_HOSTS: {message}")
+
+
+@pytest.mark.parametrize("hosts", ["[::1]", "[::1],localhost", '["[::1]"]', "[0:0:0:0:0:0:0:1]"])
+def test_an_ipv6_address_is_a_host(
+    hosts: str, environ: Callable[..., None], make_client: Callable[..., TestClient]
+) -> None:
+    environ(ALLOWED_HOSTS=hosts)
+    client = make_client(create_app(Settings()))
+    assert client.get("/", headers={"Host": "[::1]:8000"}).status_code == 200
+    assert client.get("/", headers={"Host": "[::2]:8000"}).status_code == 400
 
 
 def test_the_hosts_are_required(environ: Callable[..., None]) -> None:
     environ(ALLOWED_HOSTS="")
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as caught:
         Settings()
-    (line,) = describe(refusal.value)
-    assert line.startswith("ALLOWED_HOSTS: name the hosts")
+    (line,) = describe(caught.value)
+    assert line.startswith("ALLOWED_HOSTS: is required")
 
 
 @pytest.mark.parametrize(
     ("hosts", "risks"),
     [
         (["api.example.com", "localhost"], []),
-        (["*"], ["ALLOWED_HOSTS: any host passes: name those of this service in place of *"]),
+        (["*"], ["ALLOWED_HOSTS: accepts any host; list the hosts of this service instead of *"]),
         (
             ["localhost", "127.0.0.1"],
-            ["ALLOWED_HOSTS: only this machine can call: name the hosts of this service"],
+            ["ALLOWED_HOSTS: accepts only local requests; add the hosts of this service"],
         ),
     ],
 )
-def test_hosts_that_are_not_those_of_a_service_are_a_risk(
-    hosts: list[str], risks: list[str]
-) -> None:
+def test_wildcards_and_local_hosts_are_a_risk(hosts: list[str], risks: list[str]) -> None:
     assert list(TrustedHostSettings(allowed_hosts=hosts).risks()) == risks

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Socket:
-    """The server's side of a socket. No send returns while its peer is not `reading`."""
+    """The server's side of a WebSocket. A send waits while the client is not `reading`."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -62,7 +62,7 @@ async def test_messages_are_sent_while_the_block_runs(hub: MemoryHub) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(), WebSocketDisconnect(1006)])
-async def test_the_block_ends_when_the_socket_is_gone(hub: MemoryHub, error: Exception) -> None:
+async def test_the_block_ends_when_the_client_disconnects(hub: MemoryHub, error: Exception) -> None:
     socket = Socket()
     async with asyncio.timeout(10), member(hub, "a", await socket.accept()):
         socket.error = error
@@ -71,20 +71,20 @@ async def test_the_block_ends_when_the_socket_is_gone(hub: MemoryHub, error: Exc
     assert hub.rooms == {}
 
 
-async def test_a_block_that_finds_the_socket_gone_just_ends(hub: MemoryHub) -> None:
+async def test_a_disconnect_in_the_block_is_not_an_error(hub: MemoryHub) -> None:
     async with member(hub, "a", await Socket().accept()):
         raise WebSocketDisconnect(1001)
     assert hub.rooms == {}
 
 
-async def test_an_error_of_the_block_is_raised_as_it_is(hub: MemoryHub) -> None:
+async def test_an_error_in_the_block_is_raised_unchanged(hub: MemoryHub) -> None:
     with pytest.raises(ValueError, match="mine"):
         async with member(hub, "a", await Socket().accept()):
             raise ValueError("mine")
     assert hub.rooms == {}
 
 
-async def test_an_error_of_the_server_is_not_hidden(hub: MemoryHub) -> None:
+async def test_other_errors_of_sending_are_raised(hub: MemoryHub) -> None:
     socket = Socket()
     with pytest.raises(ExceptionGroup):
         async with member(hub, "a", await socket.accept()):
@@ -94,7 +94,7 @@ async def test_an_error_of_the_server_is_not_hidden(hub: MemoryHub) -> None:
     assert hub.rooms == {}
 
 
-async def test_a_cancelled_block_leaves_nothing(hub: MemoryHub) -> None:
+async def test_cancelling_the_block_leaves_the_room(hub: MemoryHub) -> None:
     websocket, before = await Socket().accept(), asyncio.all_tasks()
     task = asyncio.create_task(stay(hub, websocket))
     await asyncio.sleep(0)
@@ -105,7 +105,7 @@ async def test_a_cancelled_block_leaves_nothing(hub: MemoryHub) -> None:
     assert (hub.rooms, asyncio.all_tasks()) == ({}, before)
 
 
-async def test_a_slow_reader_is_closed_and_holds_nobody_up(hub: MemoryHub) -> None:
+async def test_a_slow_client_is_disconnected_and_delays_no_other(hub: MemoryHub) -> None:
     slow, quick = Socket(), Socket()
     staying = asyncio.create_task(stay(hub, await slow.accept()))
     async with asyncio.timeout(10), member(hub, "a", await quick.accept()):
@@ -121,7 +121,7 @@ async def test_a_slow_reader_is_closed_and_holds_nobody_up(hub: MemoryHub) -> No
     assert slow.sent[1:] == [{"type": "websocket.close", "code": 1013, "reason": "Too slow"}]
 
 
-async def test_who_is_gone_by_then_is_not_closed(hub: MemoryHub) -> None:
+async def test_a_disconnected_client_is_not_sent_a_close(hub: MemoryHub) -> None:
     socket = Socket()
     async with asyncio.timeout(10), member(hub, "a", await socket.accept()):
         socket.error = OSError()
@@ -131,7 +131,7 @@ async def test_who_is_gone_by_then_is_not_closed(hub: MemoryHub) -> None:
     assert len(socket.sent) == 1
 
 
-async def test_who_does_not_even_read_the_close_is_left(
+async def test_closing_a_client_that_does_not_read_is_given_up(
     hub: MemoryHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.01)

@@ -32,7 +32,7 @@ def test_with_redis_rooms_span_processes(
     assert (hub.channel, hub.queue_size) == (channel, 7)
 
 
-def test_readiness_asks_the_hub(
+def test_the_service_is_not_ready_while_the_hub_is_unavailable(
     make_client: Callable[..., TestClient], make_settings: Callable[..., Settings]
 ) -> None:
     app, server = create_app(make_settings()), FakeServer()

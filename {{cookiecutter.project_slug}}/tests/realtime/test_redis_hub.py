@@ -33,7 +33,7 @@ def server() -> FakeServer:
 async def running(
     redis: Redis, channel: str = "tests", queue_size: int = 100
 ) -> AsyncIterator[RedisHub]:
-    """A hub that has started, and is connected by the time the block runs."""
+    """Start a hub and wait until it is connected."""
     hub = RedisHub(redis, channel=channel, queue_size=queue_size)
     await hub.start()
     try:
@@ -51,13 +51,13 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 class Member:
-    """Somebody in a room."""
+    """A member of a room."""
 
     def __init__(self) -> None:
-        self.heard: asyncio.Queue[str] = asyncio.Queue()
+        self.received: asyncio.Queue[str] = asyncio.Queue()
 
     async def send(self, text: str) -> None:
-        self.heard.put_nowait(text)
+        self.received.put_nowait(text)
 
 
 @contextmanager
@@ -69,13 +69,14 @@ def joined(hub: Hub, room: str) -> Iterator[Member]:
 
 async def read(member: Member, count: int) -> list[str]:
     async with asyncio.timeout(10):
-        return [await member.heard.get() for _ in range(count)]
+        return [await member.received.get() for _ in range(count)]
 
 
 class FailingRedis(FakeAsyncRedis):
-    """Fails to publish all but signs of life while `error` is set; counts its subscriptions.
+    """A fake client that fails to publish messages while `error` is set; heartbeats still succeed.
 
-    They break when `broken` is set. A fake one would notice nothing of a server that is gone.
+    Its subscriptions, counted in `subscribed`, fail when `broken` is set: unlike a real client, a
+    fake one does not notice that its server is gone.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -110,7 +111,7 @@ class FailingRedis(FakeAsyncRedis):
         return await super().publish(channel, message, **kwargs)
 
 
-async def test_one_order_for_everyone_in_every_process(server: FakeServer) -> None:
+async def test_members_in_all_processes_see_the_same_order(server: FakeServer) -> None:
     async with (
         running(FakeAsyncRedis(server=server)) as one,
         running(FakeAsyncRedis(server=server)) as two,
@@ -137,15 +138,15 @@ async def test_one_order_for_everyone_in_every_process(server: FakeServer) -> No
         assert (one.lost, two.lost) == (0, 0)
 
 
-async def test_what_waits_goes_out_at_once(server: FakeServer) -> None:
+async def test_waiting_messages_are_published_in_batches(server: FakeServer) -> None:
     redis = FailingRedis(server=server)
     async with running(redis, queue_size=1000) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             await asyncio.gather(*(hub.publish("a", str(number)) for number in range(250)))
-            assert await read(inbox, 250) == [str(number) for number in range(250)]
+            assert await read(queue, 250) == [str(number) for number in range(250)]
 
 
-async def test_another_channel_is_another_service(server: FakeServer) -> None:
+async def test_channels_are_separate(server: FakeServer) -> None:
     one, two = FakeAsyncRedis(server=server), FakeAsyncRedis(server=server)
     async with running(one) as here, running(two, channel="other") as there:
         with joined(here, "a") as first, joined(there, "a") as second:
@@ -155,7 +156,7 @@ async def test_another_channel_is_another_service(server: FakeServer) -> None:
             assert await read(first, 1) == ["here"]
 
 
-async def test_an_outage_ends_by_itself(
+async def test_the_hub_recovers_from_an_outage(
     server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "app.realtime.redis_hub")
@@ -180,21 +181,21 @@ async def test_an_outage_ends_by_itself(
             await eventually(lambda: here.connected and there.connected)
             await here.check()
 
-            # Without another message: what is missing shows in the signs of life.
+            # Without another message, because the heartbeats carry the count.
             await eventually(lambda: here.lost == there.lost == 3)
             await here.publish("a", "after")
             assert await read(first, 1) == await read(second, 1) == ["after"]
             assert here.lost == there.lost == 3
     messages = "\n".join(caplog.messages)
     assert messages.count("no connection to Redis: network:ConnectionError") == 2
-    assert " s, in which 3 messages were refused" in messages
+    assert " s, during which 3 messages were rejected" in messages
     assert messages.count("3 messages were lost, 3 so far") == 2
 
 
 async def test_a_silent_connection_is_replaced(
     server: FakeServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A peer that vanished says nothing, not even that it is gone.
+    # A server that vanishes does not close its connections.
     monkeypatch.setattr(module, "SILENCE", 0.1)
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
@@ -204,7 +205,7 @@ async def test_a_silent_connection_is_replaced(
         await eventually(lambda: hub.connected)
 
 
-async def test_it_starts_without_redis(
+async def test_the_hub_starts_without_redis(
     server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.connected = False
@@ -224,83 +225,85 @@ async def test_it_starts_without_redis(
 
 
 @pytest.mark.parametrize("error", [RedisError("READONLY"), OSError("reset"), ValueError()])
-async def test_who_publishes_is_told_of_a_failure(server: FakeServer, error: Exception) -> None:
+async def test_publish_raises_if_the_message_was_not_sent(
+    server: FakeServer, error: Exception
+) -> None:
     redis = FailingRedis(server=server)
     async with running(redis) as hub, running(FakeAsyncRedis(server=server)) as other:
-        with joined(other, "a") as inbox:
+        with joined(other, "a") as queue:
             await hub.publish("a", "before")
             redis.error = error
             with pytest.raises(Unavailable):
                 await hub.publish("a", "lost")
             redis.error = None
             await hub.publish("a", "after")
-            assert await read(inbox, 2) == ["before", "after"]
+            assert await read(queue, 2) == ["before", "after"]
             assert other.lost == 1
 
 
-async def test_who_gave_up_does_not_harm_the_others(server: FakeServer) -> None:
+async def test_a_cancelled_publish_does_not_affect_others(server: FakeServer) -> None:
     redis = FailingRedis(server=server)
     async with running(redis) as hub:
         for error in (None, RedisError()):
             redis.error = error
-            given_up = asyncio.create_task(hub.publish("a", "given up"))
+            cancelled = asyncio.create_task(hub.publish("a", "cancelled"))
             await asyncio.sleep(0)
-            given_up.cancel()
-            await asyncio.wait([given_up])
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
         redis.error = None
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             await hub.publish("a", "next")
-            assert (await read(inbox, 1)) in (["given up"], ["next"])
+            assert (await read(queue, 1)) in (["cancelled"], ["next"])
 
 
-async def test_what_comes_twice_is_delivered_once(server: FakeServer) -> None:
+async def test_a_batch_that_arrives_twice_is_delivered_once(server: FakeServer) -> None:
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with joined(hub, "a") as inbox:
-            # As a client does that lost its connection before it had the answer.
+        with joined(hub, "a") as queue:
+            # As a client does that lost its connection before it received the reply.
             for first, texts in ((7, "ab"), (7, "ab"), (9, "c"), (7, "ab"), (10, "d")):
                 batch = ["other", first, [["a", text] for text in texts]]
                 await redis.publish("tests", json.dumps(batch))
-            assert await read(inbox, 4) == ["a", "b", "c", "d"]
+            assert await read(queue, 4) == ["a", "b", "c", "d"]
             assert hub.lost == 0
 
 
-async def test_what_cannot_be_encoded_ends_nothing(server: FakeServer) -> None:
+async def test_a_message_that_cannot_be_encoded_does_not_stop_the_hub(server: FakeServer) -> None:
     async with running(FakeAsyncRedis(server=server)) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             with pytest.raises(Unavailable):
                 await hub.publish("a", "\ud800")
             await hub.publish("a", "next")
-            assert await read(inbox, 1) == ["next"]
+            assert await read(queue, 1) == ["next"]
 
 
 @pytest.mark.parametrize("data", ["", "garbage", "[]", '["other", "x", []]', b"\xff", "null"])
-async def test_what_is_no_batch_is_skipped(
+async def test_invalid_batches_are_ignored(
     server: FakeServer, caplog: pytest.LogCaptureFixture, data: str | bytes
 ) -> None:
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             await redis.publish("tests", data)
             await hub.publish("a", "next")
-            assert await read(inbox, 1) == ["next"]
-    assert caplog.messages == ["not a batch of messages in tests"]
+            assert await read(queue, 1) == ["next"]
+    assert caplog.messages == ["ignored an invalid batch in the channel tests"]
 
 
-async def test_processes_that_are_gone_are_forgotten(
+async def test_the_number_of_remembered_processes_is_limited(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ORIGINS", 3)
     redis = FakeAsyncRedis(server=server)
     async with running(redis) as hub:
-        with joined(hub, "a") as inbox:
+        with joined(hub, "a") as queue:
             for number in range(20):
                 await redis.publish("tests", json.dumps([str(number), 0, [["a", ""]]]))
-            assert len(await read(inbox, 20)) == 20
+            assert len(await read(queue, 20)) == 20
             assert len(hub._expected) == 3
 
 
-async def test_nothing_is_left_when_it_stops(server: FakeServer) -> None:
+async def test_stopping_ends_all_tasks(server: FakeServer) -> None:
     before = asyncio.all_tasks()
     redis = FakeAsyncRedis(server=server)
     async with running(redis):
@@ -309,7 +312,7 @@ async def test_nothing_is_left_when_it_stops(server: FakeServer) -> None:
 
 
 @pytest.mark.server
-async def test_on_a_real_server(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_with_a_real_redis_server(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "app.realtime.redis_hub")
     channel = f"tests:{token_hex(8)}"
     one, two = (Redis.from_url(redis_url, client_name=channel) for _ in range(2))
@@ -322,7 +325,7 @@ async def test_on_a_real_server(redis_url: str, caplog: pytest.LogCaptureFixture
             assert seen == await read(second, 50)
             assert sorted(map(int, seen)) == list(range(50))
 
-            # The server drops the connections: they come back by themselves.
+            # The hubs connect again after the server has closed their connections.
             listening = [c for c in await one.client_list("pubsub") if c["name"] == channel]
             for connection in listening:
                 await one.client_kill_filter(_id=connection["id"])

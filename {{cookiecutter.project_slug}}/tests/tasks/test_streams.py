@@ -7,11 +7,14 @@ from uuid import uuid4
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
-from taskiq import AckableMessage, InMemoryBroker
+from redis.exceptions import ConnectionError, ResponseError
+from taskiq.exceptions import UnknownTaskError
 
 from app.tasks import streams
-from app.tasks.streams import DELIVERIES, StreamBroker
+from app.tasks.errors import QueueFull
+from app.tasks.redis_results import RedisResults, record_key
+from app.tasks.stream_message import StreamMessage
+from app.tasks.streams import DELIVERIES, GONE, StreamBroker
 
 pytestmark = pytest.mark.anyio
 
@@ -30,19 +33,13 @@ class Queue:
         self.brokers: list[StreamBroker] = []
         self.redis = FakeAsyncRedis(server=self.server)
 
-    async def worker(self, abandoned: float = 3600) -> StreamBroker:
-        broker = StreamBroker("redis://127.0.0.1:1/0", abandoned=abandoned)
-        broker.redis = FakeAsyncRedis(server=self.server)
-        broker.connection_pool = broker.redis.connection_pool  # type: ignore[assignment]
-        broker.result_backend = InMemoryBroker().result_backend
+    async def worker(self, abandoned: float = 3600, limit: int = 100) -> StreamBroker:
+        redis = FakeAsyncRedis(server=self.server)
+        results = RedisResults(redis, ttl=60)
+        broker = StreamBroker(redis, results, limit=limit, abandoned=abandoned)
         self.brokers.append(broker)
         await broker.startup()
         return broker
-
-    async def send(self, broker: StreamBroker, *texts: str) -> None:
-        for text in texts:
-            kicker: Any = broker.task(lambda: None).kicker()
-            await broker.kick(broker.formatter.dumps(kicker.with_task_id(text)._prepare_message()))
 
     async def abandon(self, broker: StreamBroker, deliveries: int = 1) -> None:
         """Make it so long ago that the worker held anything that it must be dead."""
@@ -50,10 +47,10 @@ class Queue:
         await self.redis.xclaim(
             "tasks",
             "workers",
-            broker.consumer_name,
+            broker.name,
             min_idle_time=0,
             message_ids=[entry["message_id"] for entry in held],
-            idle=2 * broker.idle_timeout,
+            idle=int(2000 * broker.abandoned),
             retrycount=deliveries,
         )
 
@@ -61,6 +58,13 @@ class Queue:
         """How many messages each worker holds."""
         consumers = await self.redis.xinfo_consumers("tasks", "workers")
         return {consumer["name"].decode(): consumer["pending"] for consumer in consumers}
+
+
+async def send(broker: StreamBroker, *ids: str, **labels: Any) -> None:
+    for task_id in ids:
+        kicker: Any = broker.task(lambda: None).kicker().with_task_id(task_id)
+        message = kicker.with_labels(**labels)._prepare_message()
+        await broker.kick(broker.formatter.dumps(message))
 
 
 @pytest.fixture
@@ -73,11 +77,11 @@ async def queue() -> AsyncIterator[Queue]:
     await queue.redis.aclose()
 
 
-def ids(broker: StreamBroker, messages: list[AckableMessage]) -> list[str]:
+def ids(broker: StreamBroker, messages: list[StreamMessage]) -> list[str]:
     return [broker.formatter.loads(message.data).task_id for message in messages]
 
 
-async def take(broker: StreamBroker, number: int) -> list[AckableMessage]:
+async def take(broker: StreamBroker, number: int) -> list[StreamMessage]:
     listening = broker.listen()
     messages = [await anext(listening) for _ in range(number)]
     await listening.aclose()
@@ -86,17 +90,17 @@ async def take(broker: StreamBroker, number: int) -> list[AckableMessage]:
 
 async def test_what_was_sent_before_a_worker_came_is_not_skipped(queue: Queue) -> None:
     broker = await queue.worker()
-    await queue.send(broker, "a", "b")
+    await send(broker, "a", "b")
     assert ids(broker, await take(broker, 2)) == ["a", "b"]
 
 
 async def test_an_acknowledged_message_is_gone(queue: Queue) -> None:
     broker = await queue.worker()
-    await queue.send(broker, "a", "b")
+    await send(broker, "a", "b")
     messages = await take(broker, 2)
     await messages[0].ack()  # type: ignore[misc]
     assert await queue.redis.xlen("tasks") == 1
-    assert await queue.held() == {broker.consumer_name: 1}
+    assert await queue.held() == {broker.name: 1}
 
 
 async def test_a_worker_waits_for_work(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +113,7 @@ async def test_a_worker_waits_for_work(queue: Queue, monkeypatch: pytest.MonkeyP
 async def test_workers_share_the_work(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "BATCH", 1)
     one, other = await queue.worker(), await queue.worker()
-    await queue.send(one, "a", "b")
+    await send(one, "a", "b")
     assert ids(one, await take(one, 1)) == ["a"]
     assert ids(other, await take(other, 1)) == ["b"]
 
@@ -118,27 +122,27 @@ async def test_what_a_dead_worker_held_is_taken_over_though_nothing_new_comes(
     queue: Queue,
 ) -> None:
     dead = await queue.worker()
-    await queue.send(dead, "a", "b")
+    await send(dead, "a", "b")
     await take(dead, 2)
     other = await queue.worker()
     assert await other.read() == []
     await queue.abandon(dead)
     other.look_at = 0
     assert ids(other, await take(other, 2)) == ["a", "b"]
-    assert await queue.held() == {dead.consumer_name: 0, other.consumer_name: 2}
+    assert await queue.held() == {dead.name: 0, other.name: 2}
 
 
 async def test_a_worker_that_lives_keeps_what_it_holds(queue: Queue) -> None:
     broker = await queue.worker()
     assert await broker.read() == []
     await broker.confirm()
-    await queue.send(broker, "a")
+    await send(broker, "a")
     await take(broker, 1)
     await queue.abandon(broker)
     await broker.confirm()
     other = await queue.worker()
     assert await other.read() == []
-    assert await queue.held() == {broker.consumer_name: 1, other.consumer_name: 0}
+    assert await queue.held() == {broker.name: 1, other.name: 0}
     entries: Any = await queue.redis.xpending_range("tasks", "workers", min="-", max="+", count=1)
     assert entries[0]["times_delivered"] == 1
 
@@ -147,7 +151,8 @@ async def test_confirming_goes_on_after_an_outage(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = await queue.worker(abandoned=0.003)
-    await broker._declare_consumer_group()
+    await send(broker, "a")
+    await take(broker, 1)
     failed, confirmed = asyncio.Event(), asyncio.Event()
     confirm = broker.confirm
 
@@ -161,7 +166,7 @@ async def test_confirming_goes_on_after_an_outage(
 
     monkeypatch.setattr(broker, "confirm", confirm_and_tell)
     queue.server.connected = False
-    keeping = asyncio.create_task(broker.keep())
+    keeping = asyncio.create_task(broker.keep_confirming())
     await failed.wait()
     queue.server.connected = True
     await confirmed.wait()
@@ -171,7 +176,7 @@ async def test_confirming_goes_on_after_an_outage(
 
 async def test_a_task_that_ends_its_workers_is_given_up(queue: Queue) -> None:
     broker = await queue.worker()
-    await queue.send(broker, "deadly")
+    await send(broker, "deadly")
     await take(broker, 1)
     await queue.abandon(broker, DELIVERIES - 1)
     broker.look_at = 0
@@ -192,35 +197,178 @@ async def test_an_outage_does_not_end_a_worker(
     for _ in range(3):
         assert await broker.read() == []
     queue.server.connected = True
-    await queue.send(broker, "a")
+    await send(broker, "a")
     assert ids(broker, await take(broker, 1)) == ["a"]
     # It comes back without its memory.
     await queue.redis.flushall()
     assert await broker.read() == []
-    await queue.send(broker, "b")
+    await send(broker, "b")
     assert ids(broker, await take(broker, 1)) == ["b"]
-    assert caplog.text.count("the queue does not answer") == 2
-    assert caplog.text.count("the queue answers again") == 2
+    assert caplog.text.count("the queue is unavailable") == 2
+    assert caplog.text.count("the queue is available again") == 2
+
+
+async def test_a_task_has_a_record_if_and_only_if_it_is_in_the_queue(queue: Queue) -> None:
+    broker = await queue.worker(limit=2)
+    await send(broker, "a", owner="ada")
+    await send(broker, "b")
+    with pytest.raises(QueueFull, match="2 tasks wait"):
+        await send(broker, "c")
+    records = [await broker.results.read(task_id) for task_id in "abc"]
+    assert [record and (record.status.status, record.owner) for record in records] == [
+        ("pending", "ada"),
+        ("pending", None),
+        None,
+    ]
+    assert 0 < await queue.redis.ttl(record_key("a")) <= 60
+
+
+async def test_a_task_that_is_sent_twice_is_there_once(queue: Queue) -> None:
+    broker = await queue.worker()
+    await send(broker, "a", "a")
+    assert await queue.redis.xlen("tasks") == 1
+    # Also when it was run in between: the outcome stays.
+    await broker.results.begin("a", None)
+    await send(broker, "a")
+    record = await broker.results.read("a")
+    assert record and record.status.status == "running"
+
+
+async def test_another_try_always_fits_in(queue: Queue) -> None:
+    broker = await queue.worker(limit=1)
+    await send(broker, "a")
+    await send(broker, "a", tries=2)
+    assert await queue.redis.xlen("tasks") == 2
+
+
+@pytest.mark.parametrize("fields", [{"other": "x"}, {b"\xff": b"\xff"}])
+async def test_what_is_no_message_is_dropped_and_ends_no_worker(
+    queue: Queue, fields: dict[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = await queue.worker()
+    await queue.redis.xadd("tasks", fields)
+    await send(broker, "a")
+    (message,) = await take(broker, 1)
+    assert ids(broker, [message]) == ["a"]
+    assert "which is no task" in caplog.text
+    assert await queue.held() == {broker.name: 1}
+    assert await queue.redis.xlen("tasks") == 1
+
+
+async def test_a_message_that_cannot_be_read_is_not_given_up_but_delivered(queue: Queue) -> None:
+    broker = await queue.worker()
+    await queue.redis.xadd("tasks", {"data": "no json"})
+    await take(broker, 1)
+    await queue.abandon(broker, DELIVERIES)
+    broker.look_at = 0
+    (message,) = await take(broker, 1)
+    assert message.data == b"no json"
+
+
+async def test_a_message_that_was_given_back_is_delivered_again(queue: Queue) -> None:
+    broker = await queue.worker()
+    await send(broker, "a", "b")
+    first, second = await take(broker, 2)
+    first.give_back()
+    await queue.abandon(broker)
+    # What this worker still works on is confirmed, and nothing else.
+    await broker.confirm()
+    broker.look_at = 0
+    assert ids(broker, await take(broker, 1)) == ["a"]
+    await second.ack()  # type: ignore[misc]
+    assert await queue.redis.xlen("tasks") == 1
+
+
+async def test_a_message_whose_delivery_was_lost_is_delivered_again(queue: Queue) -> None:
+    broker = await queue.worker()
+    await send(broker, "a")
+    await broker.declare()
+    # As if the connection had broken before the response came.
+    await queue.redis.xreadgroup("workers", broker.name, {"tasks": ">"})
+    await broker.confirm()
+    await queue.abandon(broker)
+    await broker.confirm()
+    broker.look_at = 0
+    assert ids(broker, await take(broker, 1)) == ["a"]
+
+
+async def test_a_message_that_another_worker_took_meanwhile_is_not_given_up(queue: Queue) -> None:
+    broker = await queue.worker()
+    await broker.declare()
+    assert not await broker.give_up(b"1-0", {b"data": b"{}"})
+
+
+async def test_no_error_ends_a_worker(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = await queue.worker()
+    monkeypatch.setattr(broker, "read_new", AsyncMock(side_effect=[ZeroDivisionError, []]))
+    assert await broker.read() == []
+    assert "the queue is unavailable: ZeroDivisionError" in caplog.text
+    assert await broker.read() == []
+    assert "the queue is available again" in caplog.text
+
+
+async def test_after_an_outage_workers_have_time_to_confirm(queue: Queue) -> None:
+    one, other = await queue.worker(), await queue.worker()
+    await send(one, "a")
+    await take(one, 1)
+    await queue.abandon(one)
+    other.is_down = True
+    assert await other.read() == []
+    one.is_declared = False
+    await one.read()
+    other.look_at = 0
+    assert await other.read() == []
+
+
+async def test_a_group_that_cannot_be_made_is_an_outage(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = await queue.worker()
+    error = AsyncMock(side_effect=ResponseError("NOPERM"))
+    monkeypatch.setattr(broker.redis, "xgroup_create", error)
+    with pytest.raises(ResponseError):
+        await broker.declare()
+
+
+async def test_a_worker_gives_back_what_it_does_not_know(queue: Queue) -> None:
+    broker = await queue.worker()
+    with pytest.raises(UnknownTaskError):
+        broker.find_task("of a newer version")
+
+
+async def test_workers_that_are_gone_are_forgotten_unless_they_hold_something(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, dead, other = [await queue.worker() for _ in range(3)]
+    await gone.read()
+    await send(dead, "a")
+    await take(dead, 1)
+    assert GONE == 3_600_000
+    monkeypatch.setattr(streams, "GONE", -1)
+    await other.read()
+    assert await queue.held() == {dead.name: 1, other.name: 0}
 
 
 @pytest.mark.server
-async def test_a_dead_worker_on_a_real_redis(redis_url: str) -> None:
+async def test_a_dead_worker_on_a_real_redis(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = f"test-of-streams-{uuid4().hex}"
-    brokers = [StreamBroker(redis_url, abandoned=0.01) for _ in range(2)]
-    for broker in brokers:
-        broker.queue_name = name
-    dead, other = brokers
-    try:
-        kicker: Any = dead.task(lambda: None).kicker()
-        await dead.kick(dead.formatter.dumps(kicker.with_task_id("a")._prepare_message()))
+    monkeypatch.setattr(streams, "STREAM", name)
+    monkeypatch.setattr(streams, "BLOCK", 1000)
+    monkeypatch.setattr(streams, "record_key", lambda task_id: f"{name}:{task_id}")
+    async with Redis.from_url(redis_url) as redis:
+        dead, other = [
+            StreamBroker(redis, RedisResults(redis, ttl=60), limit=9, abandoned=0.01)
+            for _ in range(2)
+        ]
+        await send(dead, "a", "a")
         assert ids(dead, await take(dead, 1)) == ["a"]
         await asyncio.sleep(0.02)
         (message,) = await take(other, 1)
         assert ids(other, [message]) == ["a"]
         await message.ack()  # type: ignore[misc]
-        async with Redis.from_url(redis_url) as redis:
-            assert await redis.xlen(name) == 0
-            await redis.delete(name)
-    finally:
-        for broker in brokers:
-            await broker.shutdown()
+        assert await redis.xlen(name) == 0
+        await redis.delete(name, f"{name}:a")

@@ -1,8 +1,9 @@
-"""Work that is done after the answer, in this process."""
+"""Work that is done after the response, in this process."""
 
 from fastapi import APIRouter, BackgroundTasks, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
+from app.tasks.errors import QueueFull
 from app.tasks.jobs import write_message
 from app.tasks.runner import TaskRunner
 from app.tasks.status import TaskStatus
@@ -11,13 +12,13 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
 
 
 class TaskCreate(BaseModel):
-    """What the task is to write."""
+    """A message for the task to write."""
 
     message: str = Field(min_length=1, max_length=1000)
 
 
 class TaskCreated(BaseModel):
-    """The id to ask for."""
+    """The id of a new task."""
 
     id: str
 
@@ -26,9 +27,15 @@ class TaskCreated(BaseModel):
 async def create_task(
     body: TaskCreate, request: Request, response: Response, background: BackgroundTasks
 ) -> TaskCreated:
-    """Write a message, after this is answered."""
+    """Create a task that writes a message.
+
+    `Location` is the path of its status. Responds with 503 if too many tasks wait.
+    """
     runner: TaskRunner = request.app.state.tasks
-    task_id = runner.add(background, write_message, body.message)
+    try:
+        task_id = runner.add(request, background, write_message, body.message)
+    except QueueFull as error:
+        raise HTTPException(503, "Try again later", {"Retry-After": "1"}) from error
     path = request.app.url_path_for("read_task", task_id=task_id)
     response.headers["Location"] = request.scope["root_path"] + path
     return TaskCreated(id=task_id)
@@ -36,8 +43,8 @@ async def create_task(
 
 @router.get("/{task_id}")
 async def read_task(task_id: str, request: Request) -> TaskStatus:
-    """Say how far a task is."""
+    """Read the status of a task that you created. Responds with 404 if there is no such task."""
     runner: TaskRunner = request.app.state.tasks
-    if status := runner.statuses.get(task_id):
+    if status := runner.read(request, task_id):
         return status
     raise HTTPException(404, "Unknown task")

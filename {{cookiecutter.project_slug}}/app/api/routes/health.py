@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can serve."""
+"""Health checks: liveness and readiness."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from app.core.paths import LIVENESS, READINESS
 
 Check = Callable[[], Awaitable[None]]
-"""Raises when what it asks cannot serve. `app.state.checks` holds them by name."""
+"""Raises if a dependency of this service is not available. `app.state.checks` maps names to them."""
 
-# Probes give up after a second or more, by default.
+# In seconds. Probes time out after one second or more by default.
 TIMEOUT = 0.8
 
 logger = logging.getLogger(__name__)
@@ -21,20 +21,26 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """A positive answer to a probe."""
+    """The result of a successful health check."""
 
     status: Literal["ok"] = "ok"
 
 
+@router.head(LIVENESS, include_in_schema=False)
 @router.get(LIVENESS)
 async def read_liveness() -> Health:
-    """Answer as long as the process lives. Asks nothing else: a restart would not mend that."""
+    """Respond with 200 while the process is alive. Dependencies are not checked."""
+    # A restart, which follows a failed liveness check, would not repair a dependency.
     return Health()
 
 
+@router.head(READINESS, include_in_schema=False)
 @router.get(READINESS)
 async def read_readiness(request: Request) -> Health:
-    """Answer 503 while something that requests need does not answer."""
+    """Respond with 200 if every dependency of this service is available.
+
+    Responds with 503 otherwise. The message names the dependencies that are not available.
+    """
     failed: list[str] = []
 
     async def run(name: str, check: Check) -> None:
@@ -42,7 +48,7 @@ async def read_readiness(request: Request) -> Health:
             with anyio.fail_after(TIMEOUT):
                 await check()
         except Exception as error:
-            # No traceback: while something is down, each probe says so.
+            # Without a traceback, because every probe logs this until the dependency is back.
             logger.warning("not ready: %s: %r", name, error)
             failed.append(name)
 

@@ -1,8 +1,8 @@
-"""Items: how a route, a dependency and the transaction meet.
+"""Items: an example of a resource that is stored in the database.
 
-The session of a request is committed when the answer turns out well and rolled back when it does
-not (`app/middleware/transaction.py`), so no route commits. A route that wants to answer for what
-the database says, such as a name that is taken, sends its statements with `flush`.
+`TransactionMiddleware` commits the session of a request if the response succeeds, and rolls it
+back otherwise, so no route commits. A route that responds to an error of the database, such as a
+duplicate name, calls `flush` to send its statements before it returns.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/items", tags=["items"])
 
 ItemId = Annotated[int, Path(ge=1, le=BIGINT_MAX)]
 
-# No database takes U+0000 in a text everywhere.
+# Not every database accepts U+0000 in text.
 Name = Annotated[
     str,
     StringConstraints(
@@ -32,14 +32,17 @@ Description = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x0
 
 
 class ItemIn(BaseModel):
-    """What a client says of an item. Space around the name is removed."""
+    """The values of an item that a client sets.
+
+    `name` is unique. White space around it is removed.
+    """
 
     name: Name
     description: Description = ""
 
 
 class ItemOut(BaseModel):
-    """An item."""
+    """An item. The service sets `id` and `created_at`."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -50,7 +53,10 @@ class ItemOut(BaseModel):
 
 
 class ItemPage(BaseModel):
-    """Items by their id. `next` is the `after` of the next page; null on the last one."""
+    """One page of items, sorted by `id`.
+
+    `next` is the value of `after` that requests the next page. It is null on the last page.
+    """
 
     items: list[ItemOut]
     next: int | None
@@ -62,7 +68,8 @@ async def list_items(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[int, Query(ge=0, le=BIGINT_MAX)] = 0,
 ) -> ItemPage:
-    """List the items behind the one whose id is `after`. However many there are, a page is fast."""
+    """Return up to `limit` items whose `id` is greater than `after`."""
+    # Unlike an offset, a condition on the primary key is fast on every page.
     query = select(Item).where(Item.id > after).order_by(Item.id).limit(limit + 1)
     items = (await session.scalars(query)).all()
     page = items[:limit]
@@ -76,7 +83,10 @@ async def list_items(
 async def create_item(
     data: ItemIn, session: DbSession, request: Request, response: Response
 ) -> ItemOut:
-    """Create an item."""
+    """Create an item. The `Location` header of the response contains its path.
+
+    Responds with 409 if an item with this name already exists.
+    """
     item = Item(**data.model_dump())
     session.add(item)
     await _flush(session)
@@ -86,13 +96,16 @@ async def create_item(
 
 @router.get("/{item_id}")
 async def read_item(item_id: ItemId, session: DbSession) -> ItemOut:
-    """Read an item."""
+    """Return an item. Responds with 404 if it does not exist."""
     return ItemOut.model_validate(await _get(session, item_id))
 
 
 @router.put("/{item_id}")
 async def replace_item(item_id: ItemId, data: ItemIn, session: DbSession) -> ItemOut:
-    """Replace what a client said of an item."""
+    """Replace the name and the description of an item.
+
+    Responds with 404 if the item does not exist, and with 409 if another item has this name.
+    """
     item = await _get(session, item_id)
     item.name = data.name
     item.description = data.description
@@ -102,7 +115,7 @@ async def replace_item(item_id: ItemId, data: ItemIn, session: DbSession) -> Ite
 
 @router.delete("/{item_id}", status_code=204)
 async def delete_item(item_id: ItemId, session: DbSession) -> None:
-    """Delete an item."""
+    """Delete an item. Responds with 404 if it does not exist."""
     await session.delete(await _get(session, item_id))
     await session.flush()
 
@@ -110,7 +123,7 @@ async def delete_item(item_id: ItemId, session: DbSession) -> None:
 async def _get(session: DbSession, item_id: int) -> Item:
     item = await session.get(Item, item_id)
     if item is None:
-        raise HTTPException(404, "There is no such item")
+        raise HTTPException(404, "Item not found")
     return item
 
 
@@ -119,5 +132,5 @@ async def _flush(session: DbSession) -> None:
         await session.flush()
     except IntegrityError as error:
         if is_unique_violation(error):
-            raise HTTPException(409, "There is an item of this name already") from None
+            raise HTTPException(409, "An item with this name already exists") from None
         raise

@@ -1,4 +1,4 @@
-"""Those who call."""
+"""The user of a request."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -9,7 +9,11 @@ router = APIRouter(prefix="/users", tags=["users"])
 
 
 class Me(BaseModel):
-    """The caller, as the access token has it."""
+    """The user that the access token identifies.
+
+    `id` identifies the user. `username` is a name to show, which may change or belong to several
+    users.
+    """
 
     id: str
     username: str
@@ -18,5 +22,5 @@ class Me(BaseModel):
 
 @router.get("/me")
 async def read_me(user: CurrentUser) -> Me:
-    """Say who calls."""
-    return Me(id=user.identity, username=user.display_name, scopes=user.scopes)
+    """Return the user that the access token identifies, and what the token allows."""
+    return Me(id=user.identity, username=user.display_name, scopes=list(user.scopes))

@@ -1,4 +1,4 @@
-"""What is at the root of the service."""
+"""The root of the service."""
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -7,13 +7,14 @@ router = APIRouter(tags=["root"])
 
 
 class Root(BaseModel):
-    """The name of the service, and where its documentation is, if it is served."""
+    """The name of the service and the path of its documentation, null if that is turned off."""
 
     name: str
     docs: str | None
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/")
 async def read_root(request: Request) -> Root:
-    """Say which service this is."""
+    """Return the name of this service and the path of its documentation."""
     return Root(name=request.app.title, docs=request.app.docs_url)

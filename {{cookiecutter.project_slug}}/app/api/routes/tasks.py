@@ -1,4 +1,4 @@
-"""Work that is done by workers."""
+"""Work that workers do."""
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field
@@ -12,20 +12,23 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
 
 
 class TaskCreate(BaseModel):
-    """What the task is to write."""
+    """A message for the task to write."""
 
     message: str = Field(min_length=1, max_length=1000)
 
 
 class TaskCreated(BaseModel):
-    """The id to ask for."""
+    """The id of a new task."""
 
     id: str
 
 
 @router.post("", status_code=202)
 async def create_task(body: TaskCreate, request: Request, response: Response) -> TaskCreated:
-    """Have a worker write a message."""
+    """Create a task that writes a message.
+
+    `Location` is the path of its status. Responds with 503 if the queue is full or unavailable.
+    """
     task_id = enqueue(request, write_message, body.message)
     path = request.app.url_path_for("read_task", task_id=task_id)
     response.headers["Location"] = request.scope["root_path"] + path
@@ -34,9 +37,12 @@ async def create_task(body: TaskCreate, request: Request, response: Response) ->
 
 @router.get("/{task_id}")
 async def read_task(task_id: str, request: Request) -> TaskStatus:
-    """Say how far a task is."""
+    """Read the status of a task that you created.
+
+    Responds with 404 if there is no such task, and with 503 if the queue is unavailable.
+    """
     try:
-        status = await read_status(request.app.state.broker, task_id)
+        status = await read_status(request, task_id)
     except RedisError as error:
         raise HTTPException(503, "Try again later", {"Retry-After": "1"}) from error
     if status is None:

@@ -20,13 +20,18 @@ async def hang() -> None:
     await anyio.sleep(5)
 
 
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.parametrize("prefix", ["", "/api/v1"])
-def test_a_service_that_needs_nothing_else_is_healthy(
+def test_a_service_without_failing_checks_is_healthy(
     prefix: str, path: str, make_client: Callable[..., TestClient]
 ) -> None:
-    response = make_client(api_prefix=prefix).get(path)
+    client = make_client(api_prefix=prefix)
+    response = client.get(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    head = client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == response.headers["content-length"]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_a_service_that_needs_nothing_else_is_healthy(
         ({"b": fail, "a": hang}, ["a", "b"]),
     ],
 )
-def test_it_is_not_ready_while_something_does_not_answer(
+def test_failing_checks_make_a_service_not_ready(
     checks: dict[str, health.Check],
     failed: list[str],
     app: FastAPI,
@@ -50,16 +55,17 @@ def test_it_is_not_ready_while_something_does_not_answer(
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == f"Not ready: {', '.join(failed)}"
-    warnings = [entry for entry in log() if entry["level"] == "WARNING"]
+    warnings = [entry for entry in log() if entry["logger"] == health.__name__]
     reasons: dict[health.Check, str] = {fail: "RuntimeError('secret')", hang: "TimeoutError()"}
     assert sorted(entry["message"] for entry in warnings) == [
         f"not ready: {name}: {reasons[checks[name]]}" for name in failed
     ]
     assert not [entry for entry in warnings if "exception" in entry]
     assert client.get("/healthz").status_code == 200
+    assert client.head("/readyz").status_code == 503
 
 
-def test_checks_do_not_wait_for_each_other(app: FastAPI, client: TestClient) -> None:
+def test_checks_run_concurrently(app: FastAPI, client: TestClient) -> None:
     met = anyio.Event()
 
     async def meet() -> None:

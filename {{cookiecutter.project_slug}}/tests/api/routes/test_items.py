@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from app.api.routes import items
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def create(client: TestClient, name: str = "one", **more: str) -> Any:
@@ -35,7 +35,7 @@ def test_location_has_the_prefix(make_client: Callable[..., TestClient]) -> None
     assert response.headers["Location"] == "/api/items/1"
 
 
-def test_list_goes_page_by_page(client: TestClient) -> None:
+def test_list_returns_pages(client: TestClient) -> None:
     assert client.get("/items").json() == {"items": [], "next": None}
     for name in "abc":
         create(client, name)
@@ -63,12 +63,12 @@ def test_delete(client: TestClient) -> None:
     assert client.get("/items/1").status_code == 404
 
 
-def test_no_such_item(client: TestClient) -> None:
+def test_unknown_items_are_a_404(client: TestClient) -> None:
     for method in ("GET", "PUT", "DELETE"):
         for item_id in (1, 2**63 - 1):
             response = client.request(method, f"/items/{item_id}", json={"name": "one"})
             assert response.status_code == 404
-            assert response.json()["error"]["message"] == "There is no such item"
+            assert response.json()["error"]["message"] == "Item not found"
 
 
 def test_name_is_unique(client: TestClient) -> None:
@@ -110,11 +110,11 @@ def test_invalid_bodies(client: TestClient) -> None:
             assert response.json()["error"]["details"]
 
 
-def test_any_other_name_is_kept(client: TestClient) -> None:
-    kept = ["a" * 100, "é" * 100, "🐘" * 100, "' OR 1=1 --", "%s ?", "\x01"]
-    for name in kept:
+def test_unusual_names_are_stored_unchanged(client: TestClient) -> None:
+    unusual = ["a" * 100, "é" * 100, "🐘" * 100, "' OR 1=1 --", "%s ?", "\x01"]
+    for name in unusual:
         create(client, name)
-    assert names(client.get("/items").json()) == kept
+    assert names(client.get("/items").json()) == unusual
 
 
 INVALID_NUMBERS = [
@@ -131,12 +131,12 @@ INVALID_NUMBERS = [
 ]
 
 
-def test_numbers_that_no_database_holds(client: TestClient) -> None:
+def test_numbers_out_of_range_are_rejected(client: TestClient) -> None:
     for path in INVALID_NUMBERS:
         assert client.get(path).status_code == 422, path
 
 
-def test_openapi_declares_the_answers(client: TestClient) -> None:
+def test_openapi_declares_the_responses(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     for path, method, status in (
         ("/items", "get", "200"),
@@ -148,7 +148,7 @@ def test_openapi_declares_the_answers(client: TestClient) -> None:
         assert set(paths[path][method]["responses"]) == {status, "default"}
 
 
-def test_other_violations_are_no_conflict(
+def test_other_integrity_errors_are_a_500(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(items, "is_unique_violation", lambda error: False)

@@ -2,14 +2,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from app.auth.models import User
 from app.auth.passwords import Passwords
 
-pytestmark = pytest.mark.usefixtures("each_database")
+pytestmark = pytest.mark.usefixtures("database")
 Sql = Callable[..., list[Any]]
-PASSWORD = "correct horse"
+PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def me(client: TestClient, tokens: dict[str, Any]) -> Response:
     return client.get("/users/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
 
 
-def test_who_knows_the_password_is_the_user(client: TestClient) -> None:
+def test_log_in(client: TestClient) -> None:
     for username in ["ada", "ADA"]:
         response = log_in(client, username=username, grant_type="password", client_id="x")
         assert response.status_code == 200
@@ -48,17 +50,17 @@ def test_who_knows_the_password_is_the_user(client: TestClient) -> None:
         assert me(client, tokens).json()["username"] == "ada"
 
 
-def test_unknown_users_and_wrong_passwords_are_answered_alike(
+def test_unknown_users_and_wrong_passwords_get_the_same_response(
     client: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified = []
     verify = Passwords.verify
 
-    async def watch(self: Passwords, password: str, hashed: str | None) -> Any:
-        verified.append(hashed)
-        return await verify(self, password, hashed)
+    async def verify_and_record(self: Passwords, password: str, user: User | None) -> Any:
+        verified.append(user)
+        return await verify(self, password, user)
 
-    monkeypatch.setattr(Passwords, "verify", watch)
+    monkeypatch.setattr(Passwords, "verify", verify_and_record)
     responses = [log_in(client, "wrong"), log_in(client, username="bob")]
     sql("UPDATE users SET is_active = false")
     responses.append(log_in(client))
@@ -72,7 +74,32 @@ def test_unknown_users_and_wrong_passwords_are_answered_alike(
     assert sql("SELECT count(*) FROM logins") == [(0,)]
 
 
-def test_a_form_that_no_client_would_send_is_refused(client: TestClient) -> None:
+def test_an_invalid_hash_in_the_database_is_a_wrong_password(client: TestClient, sql: Sql) -> None:
+    sql("UPDATE users SET password_hash = 'hunter2'")
+    responses = [log_in(client, "hunter2"), log_in(client, username="bob")]
+    assert [response.status_code for response in responses] == [401, 401]
+    assert responses[0].json() == responses[1].json()
+
+
+@pytest.mark.parametrize(
+    "change", ["password_hash = 'x'", "is_active = false"], ids=["password", "active"]
+)
+def test_a_change_during_a_login_ends_it(
+    change: str, client: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = Passwords.verify
+
+    async def verify_and_change(self: Passwords, password: str, user: User | None) -> Any:
+        result = await verify(self, password, user)
+        await to_thread.run_sync(sql, f"UPDATE users SET {change}")
+        return result
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_change)
+    assert log_in(client).status_code == 401
+    assert sql("SELECT count(*) FROM logins") == [(0,)]
+
+
+def test_invalid_forms_are_rejected(client: TestClient) -> None:
     for name, value in [
         ("username", "a\0"),
         ("username", "a" * 65),
@@ -85,9 +112,7 @@ def test_a_form_that_no_client_would_send_is_refused(client: TestClient) -> None
     assert client.post("/token", json={"username": "ada", "password": PASSWORD}).status_code == 422
 
 
-def test_a_user_gets_the_scopes_that_they_ask_for_and_may_have(
-    client: TestClient, sql: Sql
-) -> None:
+def test_a_token_has_the_requested_scopes_that_the_user_has(client: TestClient, sql: Sql) -> None:
     sql("UPDATE users SET scopes = 'a b'")
     for asked, got in [("", "a b"), ("b", "b"), ("b admin", "b"), ("admin", "")]:
         tokens = log_in(client, scope=asked).json()
@@ -101,7 +126,7 @@ def test_a_user_gets_the_scopes_that_they_ask_for_and_may_have(
     assert client.post("/token/refresh", json=tokens).json()["scope"] == ""
 
 
-def test_a_hash_of_other_costs_is_renewed_at_login(
+def test_login_renews_a_hash_with_other_costs(
     make_user_client: Callable[..., TestClient], sql: Sql
 ) -> None:
     make_user_client()
@@ -116,7 +141,7 @@ def test_a_hash_of_other_costs_is_renewed_at_login(
 def test_tokens_are_refreshed(client: TestClient) -> None:
     tokens = log_in(client).json()
     for _ in range(3):
-        # The old access token, which may have expired, does not get in the way.
+        # Clients still send their old access token, which may have expired.
         headers = {"Authorization": f"Bearer {tokens['access_token']}x"}
         response = client.post("/token/refresh", json=tokens, headers=headers)
         assert response.status_code == 200
@@ -128,7 +153,7 @@ def test_tokens_are_refreshed(client: TestClient) -> None:
         assert me(client, tokens).json()["username"] == "ada"
 
 
-def test_a_token_that_was_used_ends_the_login_although_the_answer_is_an_error(
+def test_reuse_of_a_refresh_token_ends_the_login_although_the_response_is_an_error(
     make_user_client: Callable[..., TestClient], sql: Sql
 ) -> None:
     client = make_user_client(jwt_refresh_grace=0)
@@ -142,7 +167,7 @@ def test_a_token_that_was_used_ends_the_login_although_the_answer_is_an_error(
     assert client.post("/token/refresh", json=tokens).status_code == 401
 
 
-def test_whoever_logs_out_is_logged_out(client: TestClient) -> None:
+def test_revoking_a_refresh_token_ends_its_login_only(client: TestClient) -> None:
     here, there = log_in(client).json(), log_in(client).json()
     for _ in range(2):
         assert client.post("/token/revoke", json=here).status_code == 204

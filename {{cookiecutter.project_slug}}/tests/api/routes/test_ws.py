@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from starlette.authentication import SimpleUser, UnauthenticatedUser
+from starlette.authentication import BaseUser, UnauthenticatedUser
 from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.routes import ws
-from app.api.routes.ws import name_of
+from app.api.routes.ws import sender_of
 from app.realtime.hub import Unavailable
 
 Session = WebSocketTestSession
@@ -22,7 +22,7 @@ def enter(client: TestClient, room: str = "lobby") -> AbstractContextManager[Ses
 
 
 def joined(session: Session) -> str:
-    """The name under which a session is in its room: that of the last who joined."""
+    """Receive a `joined` message and return the name of its sender."""
     message = session.receive_json()
     assert (message["type"], set(message)) == ("joined", {"type", "room", "sender"})
     return str(message["sender"])
@@ -35,7 +35,7 @@ def test_echo(client: TestClient) -> None:
             assert session.receive_text() == f"Message received: {text}"
 
 
-def test_echo_takes_no_binary_frame(client: TestClient) -> None:
+def test_echo_closes_the_connection_after_a_binary_message(client: TestClient) -> None:
     with client.websocket_connect("/ws") as session:
         session.send_bytes(b"\xff")
         with pytest.raises(WebSocketDisconnect) as caught:
@@ -78,7 +78,7 @@ def test_a_message_goes_to_everyone_in_the_room(client: TestClient) -> None:
         "NaN",
     ],
 )
-def test_a_bad_message_is_answered_and_the_socket_stays(client: TestClient, text: str) -> None:
+def test_an_invalid_message_gets_an_error_in_return(client: TestClient, text: str) -> None:
     with enter(client) as session:
         joined(session)
         session.send_text(text)
@@ -88,7 +88,7 @@ def test_a_bad_message_is_answered_and_the_socket_stays(client: TestClient, text
         assert session.receive_json()["text"] == "still here"
 
 
-def test_so_is_a_binary_one(client: TestClient) -> None:
+def test_a_binary_message_gets_an_error_in_return(client: TestClient) -> None:
     with enter(client) as session:
         joined(session)
         session.send_bytes(b'{"text": "a"}')
@@ -105,21 +105,21 @@ def test_a_sender_cannot_be_forged(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("room", ["a b", "%0a", "a" * 65, "\N{HEDGEHOG}", "a:b", "a~b"])
-def test_a_room_has_a_plain_name(client: TestClient, room: str) -> None:
+def test_invalid_room_names_are_rejected(client: TestClient, room: str) -> None:
     with pytest.raises(WebSocketDenialResponse) as caught, enter(client, room):
         pass
     assert caught.value.status_code == 422
     assert caught.value.json()["error"]["type"] == "unprocessable_content"
 
 
-def test_nothing_is_left_of_a_room(client: TestClient) -> None:
+def test_empty_rooms_are_removed(client: TestClient) -> None:
     with enter(client), enter(client), enter(client, "a.b_c-D"):
         pass
     assert isinstance(client.app, FastAPI)
     assert client.app.state.hub.rooms == {}
 
 
-def test_a_message_that_cannot_be_sent_is_answered(
+def test_the_client_learns_that_its_message_was_not_sent(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def publish(room: str, text: str) -> None:
@@ -137,7 +137,7 @@ def test_a_message_that_cannot_be_sent_is_answered(
         assert session.receive_json()["type"] == "error"
 
 
-def test_leaving_does_not_wait_for_a_hub_that_hangs(
+def test_leaving_does_not_wait_long_for_a_hub_that_hangs(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def publish(room: str, text: str) -> None:
@@ -151,35 +151,50 @@ def test_leaving_does_not_wait_for_a_hub_that_hangs(
         pass
 
 
-def test_even_who_is_cancelled_is_said_to_have_left(
+def test_left_is_published_even_if_the_application_is_cancelled(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = []
+    published = []
 
     async def publish(room: str, text: str) -> None:
         await asyncio.sleep(0.02)
-        said.append(json.loads(text)["type"])
+        published.append(json.loads(text)["type"])
 
     assert isinstance(client.app, FastAPI)
     monkeypatch.setattr(client.app.state.hub, "publish", publish)
     # The test client cancels the application as soon as it has closed its end.
     with enter(client):
         pass
-    assert said[-1] == "left"
+    assert published[-1] == "left"
 
 
-def test_the_sender_is_the_user() -> None:
-    assert name_of(socket_of(SimpleUser("alice"))) == "alice"
+class NamedUser(BaseUser):
+    """A user whose name is not what identifies them."""
+
+    is_authenticated = True
+    identity = "1"
+    display_name = "alice"
+
+
+class User(NamedUser):
+    display_name = "1"
+
+
+def test_the_sender_is_the_identity_of_the_user_and_the_name_is_apart() -> None:
+    assert sender_of(create_websocket(NamedUser())) == ("1", "alice")
+    assert sender_of(create_websocket(User())) == ("1", None)
 
 
 @pytest.mark.parametrize("user", [None, UnauthenticatedUser()])
-def test_else_every_socket_has_a_name_of_its_own(user: Any) -> None:
-    names = {name_of(socket_of(user)) for _ in range(100)}
+def test_without_a_user_each_socket_has_a_sender_of_its_own(user: Any) -> None:
+    senders = [sender_of(create_websocket(user)) for _ in range(100)]
+    assert {name for _, name in senders} == {None}
+    names = {sender for sender, _ in senders}
     assert len(names) == 100
     assert all(name.startswith("guest-") for name in names)
 
 
-def socket_of(user: Any) -> WebSocket:
+def create_websocket(user: Any) -> WebSocket:
     async def nothing(*args: Any) -> Any: ...
 
     return WebSocket({"type": "websocket", "user": user}, nothing, nothing)

@@ -1,9 +1,10 @@
 from collections.abc import Callable
 
+import pytest
 from fastapi.testclient import TestClient
 
 
-def test_openapi_says_where_to_log_in(make_client: Callable[..., TestClient]) -> None:
+def test_openapi_has_the_path_of_the_login(make_client: Callable[..., TestClient]) -> None:
     for prefix in ["", "/api/v1"]:
         schema = make_client(api_prefix=prefix).get("/openapi.json").json()
         flow = schema["components"]["securitySchemes"]["Bearer"]["flows"]["password"]
@@ -11,7 +12,8 @@ def test_openapi_says_where_to_log_in(make_client: Callable[..., TestClient]) ->
         assert f"{prefix}/token" in schema["paths"]
 
 
-def test_a_server_without_addresses_counts_its_clients_as_one(
+@pytest.mark.usefixtures("database")
+def test_clients_without_an_address_count_as_one(
     make_client: Callable[..., TestClient],
 ) -> None:
     client = make_client(login_limit_address="1/minute")

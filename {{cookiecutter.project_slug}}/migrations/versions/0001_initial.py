@@ -1,15 +1,16 @@
-"""Users and their logins"""
+"""Initial"""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "users_0001"
+revision = "0001"
 down_revision = None
-branch_labels = "users"
+branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
+    # {% if cookiecutter.jwt == "issue" %}
     op.create_table(
         "users",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -38,8 +39,26 @@ def upgrade() -> None:
     )
     op.create_index("ix_logins_user_id", "logins", ["user_id"])
     op.create_index("ix_logins_expires_at", "logins", ["expires_at"])
+    # {% endif %}
+    op.create_table(
+        "items",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("description", sa.String(1000), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_items"),
+        sa.UniqueConstraint("name", name="uq_items_name"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("items")
+    # {% if cookiecutter.jwt == "issue" %}
     op.drop_table("logins")
     op.drop_table("users")
+    # {% endif %}

@@ -1,4 +1,4 @@
-"""The messages for one socket."""
+"""The outgoing messages of one socket."""
 
 import asyncio
 from collections import deque
@@ -9,13 +9,16 @@ from typing import Any
 Send = Callable[[str], Coroutine[Any, Any, None]]
 
 
-class Inbox:
-    """The messages for one socket, in order.
+class OutgoingQueue:
+    """A queue of the messages that one socket is to be sent, in order.
 
-    They are sent as they come for as long as `send` does so without waiting, which is what almost
-    all do: to wake a task for each message and socket would take twice the time. What has to wait
-    is left to `send_rest`. `size` messages may: who reads slower than others write is not waited
-    for. `on_overflow` is called instead, and nothing more is taken.
+    `size`: how many messages may wait for a client that reads slowly. `send`: sends one message.
+    `on_overflow`: called once when a message finds the queue full; that message and later ones that
+    find it full are dropped.
+
+    `put` starts to send at once, without a task, by running `send` until it has to wait. Almost
+    always it does not have to, and waking a task for each message and socket would take up to a
+    fifth more time (see docs/performance.md of the template). The rest is left to `send_waiting`.
     """
 
     def __init__(self, size: int, send: Send, on_overflow: Callable[[], object]) -> None:
@@ -27,7 +30,7 @@ class Inbox:
         self._begun = _new_future()
 
     def put(self, text: str) -> None:
-        """Send a message, or let it wait."""
+        """Send a message, or queue it while an earlier one is being sent."""
         if not self._begun.done():
             if rest := _begin(self._send(text)):
                 self._begun.set_result(rest)
@@ -37,8 +40,8 @@ class Inbox:
             self.overflowed = True
             self._on_overflow()
 
-    async def send_rest(self) -> None:
-        """Send what has to wait, again and again. Raises what `send` does."""
+    async def send_waiting(self) -> None:
+        """Send the messages that have to wait, until cancelled. Raises what `send` raises."""
         while True:
             await (await self._begun)
             while self._waiting:
@@ -54,7 +57,7 @@ def _new_future() -> asyncio.Future[Any]:
 
 
 def _begin(call: Coroutine[Any, Any, None]) -> Any:
-    """Run a coroutine until it has to wait. Return the rest of it to await, if there is one."""
+    """Run a coroutine until it has to wait. Return the rest of it to await, or None at its end."""
     try:
         waits_for = call.send(None)
     except StopIteration:
@@ -66,7 +69,7 @@ def _begin(call: Coroutine[Any, Any, None]) -> Any:
 
 @coroutine
 def _resume(call: Coroutine[Any, Any, None], waits_for: object) -> _Rest:
-    # What the coroutine waits for is handed to the task that awaits this one.
+    # The task that awaits this one waits for the same future.
     yield waits_for
     yield from call.__await__()
 

@@ -3,7 +3,7 @@ import gc
 
 import pytest
 
-from app.realtime.inbox import Inbox
+from app.realtime.outgoing_queue import OutgoingQueue
 
 pytestmark = pytest.mark.anyio
 
@@ -42,14 +42,14 @@ async def end(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def put_all(inbox: Inbox, texts: str) -> None:
+def put_all(queue: OutgoingQueue, texts: str) -> None:
     for text in texts:
-        inbox.put(text)
+        queue.put(text)
 
 
 async def test_messages_are_sent_at_once_in_order() -> None:
     socket = Socket()
-    put_all(Inbox(1, socket.send, pytest.fail), "abc")
+    put_all(OutgoingQueue(1, socket.send, pytest.fail), "abc")
     assert socket.sent == ["a", "b", "c"]
 
 
@@ -57,17 +57,17 @@ async def test_messages_are_sent_at_once_in_order() -> None:
 async def test_what_has_to_wait_is_sent_later_in_order(steps: int) -> None:
     socket = Socket()
     socket.steps = steps
-    inbox = Inbox(10, socket.send, pytest.fail)
-    rest = asyncio.create_task(inbox.send_rest())
+    queue = OutgoingQueue(10, socket.send, pytest.fail)
+    rest = asyncio.create_task(queue.send_waiting())
     for _ in range(3):
         socket.sent.clear()
-        put_all(inbox, "ab")
+        put_all(queue, "ab")
         socket.reading.clear()
-        put_all(inbox, "cd")
+        put_all(queue, "cd")
         await asyncio.sleep(0)
-        put_all(inbox, "e")
+        put_all(queue, "e")
         socket.reading.set()
-        put_all(inbox, "f")
+        put_all(queue, "f")
         await socket.heard(6)
         assert socket.sent == list("abcdef")
     await end(rest)
@@ -77,15 +77,15 @@ async def test_overflow_is_told_once_and_ends_it() -> None:
     calls: list[str] = []
     socket = Socket()
     socket.reading.clear()
-    inbox = Inbox(2, socket.send, lambda: calls.append("overflow"))
+    queue = OutgoingQueue(2, socket.send, lambda: calls.append("overflow"))
     # One is on its way, two wait.
-    put_all(inbox, "abc")
-    assert not inbox.overflowed
-    put_all(inbox, "def")
-    assert inbox.overflowed
+    put_all(queue, "abc")
+    assert not queue.overflowed
+    put_all(queue, "def")
+    assert queue.overflowed
     assert calls == ["overflow"]
     socket.reading.set()
-    rest = asyncio.create_task(inbox.send_rest())
+    rest = asyncio.create_task(queue.send_waiting())
     await socket.heard(3)
     await end(rest)
     assert socket.sent == ["a", "b", "c"]
@@ -97,28 +97,28 @@ async def test_an_error_is_raised_where_the_rest_is_sent(is_reading: bool) -> No
     socket.error = ValueError("mine")
     if not is_reading:
         socket.reading.clear()
-    inbox = Inbox(2, socket.send, pytest.fail)
-    put_all(inbox, "ab")
+    queue = OutgoingQueue(2, socket.send, pytest.fail)
+    put_all(queue, "ab")
     socket.reading.set()
     with pytest.raises(ValueError, match="mine"):
-        await inbox.send_rest()
+        await queue.send_waiting()
 
 
 @pytest.mark.parametrize("wait", [0, 3])
 async def test_nothing_is_sent_after_the_rest_is_given_up(wait: int) -> None:
     socket = Socket()
     socket.reading.clear()
-    inbox = Inbox(3, socket.send, pytest.fail)
-    rest = asyncio.create_task(inbox.send_rest())
-    put_all(inbox, "ab")
+    queue = OutgoingQueue(3, socket.send, pytest.fail)
+    rest = asyncio.create_task(queue.send_waiting())
+    put_all(queue, "ab")
     for _ in range(wait):
         await asyncio.sleep(0)
     await end(rest)
     del rest
     socket.reading.set()
-    put_all(inbox, "c")
+    put_all(queue, "c")
     await asyncio.sleep(0)
     assert socket.sent == []
-    del inbox
+    del queue
     gc.collect()
     assert socket.given_up == 1

@@ -1,0 +1,170 @@
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from app.auth import fetch as module
+from app.auth.fetch import FetchError, fetch, is_url
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Publishes what the path says."""
+
+    requested: list[str] = []
+
+    def do_GET(self) -> None:
+        self.requested.append(self.path)
+        assert self.headers["User-Agent"] == "jwks"
+        assert self.headers["Accept-Encoding"] == "identity"
+        kind, _, value = self.path[1:].partition("/")
+        status = int(value) if kind in ("redirect", "status") else 200
+        self.send_response(status)
+        if kind == "redirect":
+            self.send_header("Location", "/json")
+        self.end_headers()
+        if kind == "size":
+            self.wfile.write(b'{"a": "' + b"x" * (int(value) - 9) + b'"}')
+        elif kind == "list":
+            self.wfile.write(b"[]")
+        elif kind == "text":
+            self.wfile.write(b"<html>")
+        elif kind == "deep":
+            self.wfile.write(b"[" * 100_000)
+        else:
+            self.wfile.write(json.dumps({"keys": []}).encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Handler.requested = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_document_is_fetched(url: str) -> None:
+    assert asyncio.run(fetch(f"{url}/json")) == {"keys": []}
+    assert len(asyncio.run(fetch(f"{url}/size/{module.MAX_SIZE}"))["a"]) == module.MAX_SIZE - 9
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(status: int, url: str) -> None:
+    with pytest.raises(FetchError, match=f"responded with {status}"):
+        asyncio.run(fetch(f"{url}/redirect/{status}"))
+    assert Handler.requested == [f"/redirect/{status}"]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("status/201", "responded with 201"),
+        ("status/404", "responded with 404"),
+        ("status/500", "responded with 500"),
+        (f"size/{module.MAX_SIZE + 1}", "larger than"),
+        ("list", "not a JSON object"),
+        ("text", "not a JSON object"),
+        ("deep", "not a JSON object"),
+    ],
+)
+def test_another_document_is_refused(path: str, message: str, url: str) -> None:
+    with pytest.raises(FetchError, match=message) as refusal:
+        asyncio.run(fetch(f"{url}/{path}"))
+    assert f"{url}/{path}" in str(refusal.value)
+
+
+def test_no_server_is_an_error() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        with pytest.raises(FetchError, match="ConnectError"):
+            asyncio.run(fetch(f"http://127.0.0.1:{port}/"))
+
+
+@contextmanager
+def dripping(start: bytes) -> Iterator[str]:
+    """A server that sends a byte at a time for as long as the client listens."""
+    stopped = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(start)
+            while not stopped.wait(0.01):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        stopped.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\n\r\n{"]
+)
+def test_a_server_that_drips_cannot_outlast_the_deadline(start: bytes) -> None:
+    async def call(url: str) -> None:
+        async with asyncio.timeout(0.2):
+            await fetch(url)
+
+    with dripping(start) as url, pytest.raises((TimeoutError, FetchError)):
+        asyncio.run(call(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://id.example.com", "https://id.example.com:8443/realms/a?b=c", "https://[::1]/jwks"],
+)
+def test_an_https_url_is_safe(url: str) -> None:
+    assert is_url(url, allow_http=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        None,
+        1,
+        ["https://id.example.com"],
+        "id.example.com",
+        "//id.example.com",
+        "https:",
+        "https:///jwks",
+        "ftp://id.example.com",
+        "file:///etc/passwd",
+        "https://user@id.example.com",
+        "https://user:password@id.example.com",
+        "https://id.example.com#a",
+        "https://id.example.com\n",
+        "https://id.example.com /",
+        "https://id.example.com:port",
+        "https://id.example.com:99999",
+        "https://id.example.com:0",
+        "https://[id.example.com",
+        "https://\N{CYRILLIC SMALL LETTER A}.example.com",
+    ],
+)
+@pytest.mark.parametrize("allow_http", [True, False])
+def test_anything_else_is_not(url: object, allow_http: bool) -> None:
+    assert not is_url(url, allow_http=allow_http)
+
+
+def test_http_has_to_be_allowed() -> None:
+    assert is_url("http://localhost:9000", allow_http=True)
+    assert not is_url("http://localhost:9000", allow_http=False)
