@@ -118,11 +118,7 @@ def bare_in_one_file() -> FastAPI:
 
 
 def full(**changes: Any) -> FastAPI:
-<<<<<<< HEAD
-    """The service with every option on except the example."""
-=======
     """Return the service with every option on, except the example."""
->>>>>>> prose
     app = create_app(settings(**changes))
     app.user_middleware[:] = [
         layer for layer in app.user_middleware if name_of(layer) not in EXAMPLE
