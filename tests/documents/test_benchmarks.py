@@ -1,4 +1,4 @@
-"""Every benchmark runs as docs/performance.md says, if only for a moment. No figure is judged."""
+"""Every benchmark of docs/performance.md runs, briefly. The figures are not judged."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ SHORT = {
     "run.py": ["growth", "identity", "served", "start", "--rounds=2"],
     "websocket.py": ["--sockets=200", "--rounds=1"],
 }
-# Which `.ci/run` runs.
+# `.ci/run` runs this one.
 ELSEWHERE = {"regression.py"}
 
 
@@ -39,12 +39,12 @@ def test_it_prints_figures(name: str) -> None:
     result = subprocess.run(
         [*start, script, *SHORT[name]],
         cwd=ROOT,
-        # Its tables are not for a database that somebody uses.
+        # The benchmark creates tables, so it must not use an existing database.
         env=environment(TEST_DATABASE_URL=""),
         capture_output=True,
         encoding="utf-8",
     )
-    # A target that is missed is a status of 1.
+    # The status is 1 if a target is missed.
     assert result.returncode in (0, 1)
     assert "Traceback" not in result.stderr, result.stderr
     assert re.search(r"[0-9]\.[0-9]", result.stdout)

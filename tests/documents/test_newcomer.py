@@ -1,4 +1,4 @@
-"""Whoever types what a document says notices when it is wrong."""
+"""The shell that follows documents notices when they are wrong."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What runs on GitHub: pinned, with the least rights, and a release has its changelog."""
+"""The workflows: actions are pinned, permissions are minimal, a release has its changelog."""
 
 import os
 import re
@@ -19,7 +19,7 @@ FORMS = [
 
 
 def load(path: Path) -> Any:
-    """Return what a YAML file says."""
+    """Return the content of a YAML file."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -47,14 +47,14 @@ def test_a_release_waits_for_the_tests() -> None:
 
 
 def publish(directory: Path, tag: str) -> subprocess.CompletedProcess[str]:
-    """Run the last step of the release in a directory, with a `gh` that prints what it is given."""
+    """Run the last step of the release in a directory, with a `gh` that prints its input."""
     step = load(GITHUB / "workflows" / "release.yml")["jobs"]["publish"]["steps"][-1]
     gh = directory / "bin" / "gh"
     gh.parent.mkdir()
     gh.write_text('#!/bin/sh\necho "$@"\ncat notes.md\n', encoding="utf-8")
     gh.chmod(0o755)
     return subprocess.run(
-        # As the runner does.
+        # The runner uses the same options.
         ["bash", "-e", "-c", step["run"]],
         cwd=directory,
         env=os.environ
