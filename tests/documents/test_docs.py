@@ -27,16 +27,16 @@ NOT_RUN = [(name, block) for name in BLOCKS for block in BLOCKS[name] if block.m
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the state of this one, to which its address leads."""
+    """Return a repository that Git fetches instead of the address of the template."""
     return repository(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
 def newcomer(tmp_path: Path, template: Path) -> Iterator[Newcomer]:
-    """A shell in which a document is followed from its beginning."""
-    shell = Newcomer(tmp_path, template)
-    yield shell
-    shell.stop()
+    """Return a new user who follows a document from its beginning."""
+    user = Newcomer(tmp_path, template)
+    yield user
+    user.stop()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The README of a project: its settings, its commands, and the command that generated it."""
+"""The README of a project: its settings, its commands, and how the project was generated."""
 
 import filecmp
 import re
@@ -25,7 +25,7 @@ SERVED: dict[str, Answers] = {
     "verify": NOTHING | {"jwt": "verify", "use_api_key": True, "database": "sqlite"},
     "sockets and tasks": NOTHING | {"use_websocket": True, "background_tasks": "fastapi"},
 }
-# Like an interactive shell, except that it stops at the first error response.
+# The commands as a user types them, except that they stop at the first error.
 SHELL = """
 set -euo pipefail
 curl() { command curl --fail-with-body --silent --show-error --noproxy '*' "$@"; }
@@ -56,7 +56,7 @@ def test_the_table_has_every_setting(projects: Projects, combination: str) -> No
         HOSTILE | {"project_name": "It's", "project_slug": "it-s.own", "description": "'a' \\' $b"},
     ],
 )
-def test_it_says_how_to_make_the_project_again(
+def test_it_has_the_command_that_generates_the_same_project(
     bake: Bake, tmp_path: Path, answers: Answers
 ) -> None:
     project = bake(**answers)
@@ -106,7 +106,7 @@ def test_it_names_the_template_that_it_came_from(template: str, shown: str) -> N
     assert ("TEMPLATE" in readme) == ("its path was given as" in readme)
 
 
-# Prints one line per setting: its variable and its default, as written in `.env`.
+# Prints one line per setting: its variable and its default in the format of `.env`.
 PRINT_DEFAULTS = """
 from app.config import Settings
 for name, field in Settings.model_fields.items():
@@ -117,8 +117,8 @@ for name, field in Settings.model_fields.items():
 """
 
 
-def asked_for(script: str) -> set[tuple[str, str]]:
-    """Return the methods and the paths of the requests that a script sends with curl."""
+def requested(script: str) -> set[tuple[str, str]]:
+    """Return the methods and paths of the requests that a script sends with curl."""
     found = set()
     for line in re.findall(r"\bcurl (.*)", script):
         method = re.search(r"-X (\w+)", line)
@@ -147,7 +147,7 @@ def test_its_requests_work_as_printed(install: Bake, combination: str) -> None:
             for path in paths
             for method in paths[path]
         }
-        assert asked_for(script) == routes
+        assert requested(script) == routes
         script = script.replace("localhost:8000", service.address.removeprefix("http://"))
         result = subprocess.run(
             ["bash", "-c", SHELL + script],
