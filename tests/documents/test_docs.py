@@ -21,6 +21,11 @@ PATHS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # The reader of README.md is in a clone.
 CLONE = "git clone -q https://github.com/OWNER/REPO && cd REPO"
 DOCUMENTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PATHS}
+# The defaults that settings have in common with other code.
+CONSTANTS = {
+    "LOCAL": "127.0.0.1,::1,unix",
+    "PUBLIC_PATHS": "/,/docs,/redoc,/openapi.json,/healthz,/readyz",
+}
 BLOCKS = {name: blocks(text) for name, text in DOCUMENTS.items()}
 NOT_RUN = [(name, block) for name in BLOCKS for block in BLOCKS[name] if block.marker == "not run"]
 
@@ -184,8 +189,7 @@ def shown(default: ast.expr | None) -> str:
     if default is None:
         return ""
     if isinstance(default, ast.Name):
-        assert default.id == "PUBLIC_PATHS"
-        return "/,/docs,/redoc,/openapi.json,/healthz,/readyz"
+        return CONSTANTS[default.id]
     value = ast.literal_eval(default)
     if isinstance(value, bool):
         return str(value).lower()
