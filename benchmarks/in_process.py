@@ -67,7 +67,7 @@ def summary(samples: Samples) -> Table:
         "ours": "without Starlette's and rate limit, too",
         "nothing": "as many that do nothing",
         "example": "the two of the example",
-        "tutorial": "the stack of the tutorials",
+        "tutorial": "the tutorials' stack",
     }
     return Table(
         TITLE,

@@ -200,13 +200,13 @@ def test_each_pick_has_its_settings(pick: str) -> None:
     modules = [path for path in files if path.startswith("app/") and path.endswith(".py")]
     documented = {
         (name.strip("`"), default.strip("`"))
-        for name, default, _ in rows(sections("docs/picks.md")[pick])
+        for name, default, _ in rows(sections("docs/middleware.md")[pick])
     }
     assert documented == set().union(*map(settings, modules))
 
 
 def test_nothing_else_is_a_pick() -> None:
-    assert list(sections("docs/picks.md")) == ["Always there", *filter(picked, QUESTIONS)]
+    assert list(sections("docs/middleware.md")) == ["Always there", *filter(picked, QUESTIONS)]
 
 
 def test_the_code_that_is_quoted_is_there() -> None:

@@ -31,6 +31,7 @@ WIRING = frozenset(
     app/config.py
     app/db/__init__.py
     app/factory.py
+    app/serve.py
     app/stack.py
     app/tasks/__init__.py
     compose.yaml
