@@ -81,6 +81,11 @@ ISSUE = """
     tests/auth/test_refresh.py
     tests/test_users.py
 """.split()
+OWNED_ITEMS = """
+    app/api/routes/owned_items.py
+    app/db/owned_items.py
+    tests/api/routes/test_owned_items.py
+""".split()
 REALTIME = """
     app/api/routes/ws.py
     app/core/websocket_protocol.py
@@ -100,7 +105,6 @@ REALTIME = """
 """.split()
 DATABASE = """
     app/api/dependencies.py
-    app/api/routes/items.py
     app/db/__init__.py
     app/db/base.py
     app/db/errors.py
@@ -183,6 +187,8 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["jwt"] != "none", [*middleware("jwt"), *AUTH]),
         (answers["jwt"] == "verify", VERIFY),
         (answers["jwt"] == "issue", ISSUE),
+        (answers["database"] != "none" and answers["jwt"] == "none", ["app/api/routes/items.py"]),
+        (answers["database"] != "none" and answers["jwt"] != "none", OWNED_ITEMS),
         (
             answers["background_tasks"] != "none",
             [

@@ -41,6 +41,7 @@ class Owned:
     files: frozenset[str]
     words: tuple[str, ...]  # in no file of a project without the pick
     also: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that bring it, too
+    only: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that must agree
 
     def __str__(self) -> str:
         return f"{self.question}={'|'.join(map(str, self.answers))}"
@@ -48,7 +49,9 @@ class Owned:
     def is_in(self, answers: Answers) -> bool:
         """Return whether it is in a project with these answers, which are complete."""
         questions = ((self.question, self.answers), *self.also)
-        return any(answers[question] in wanted for question, wanted in questions)
+        return any(answers[question] in wanted for question, wanted in questions) and all(
+            answers[question] in wanted for question, wanted in self.only
+        )
 
 
 def middleware(name: str) -> frozenset[str]:
@@ -313,7 +316,6 @@ OWNED = [
         frozenset(
             """
             app/api/dependencies.py
-            app/api/routes/items.py
             app/db/__init__.py
             app/db/base.py
             app/db/errors.py
@@ -336,6 +338,26 @@ OWNED = [
             """.split()
         ),
         ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
+    ),
+    Owned(
+        "database",
+        ("sqlite", "postgresql"),
+        frozenset({"app/api/routes/items.py"}),
+        ("routes/items.py",),
+        only=(("jwt", ("none",)),),
+    ),
+    Owned(
+        "database",
+        ("sqlite", "postgresql"),
+        frozenset(
+            {
+                "app/api/routes/owned_items.py",
+                "app/db/owned_items.py",
+                "tests/api/routes/test_owned_items.py",
+            }
+        ),
+        ("owned_items", "OwnedItem", "items:admin"),
+        only=(("jwt", ("verify", "issue")),),
     ),
     Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
     Owned(
