@@ -83,6 +83,7 @@ ISSUE = """
 """.split()
 REALTIME = """
     app/api/routes/ws.py
+    app/core/websocket_protocol.py
     app/realtime/__init__.py
     app/realtime/hub.py
     app/realtime/member.py
@@ -90,6 +91,7 @@ REALTIME = """
     app/realtime/outgoing_queue.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
+    tests/core/test_websocket_protocol.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py
     tests/realtime/test_outgoing_queue.py

@@ -75,7 +75,7 @@ def test_images_are_pinned_and_the_last_has_no_tools(shipped: tuple[Path, set[st
     assert not re.search(r"\b(uv|pip|apt|apt-get|curl) ", final)
     assert re.search(r"^USER 10001\n(?!.*^RUN )", final, re.MULTILINE | re.DOTALL)
     assert "\nSTOPSIGNAL SIGTERM\n" in final
-    assert '\nCMD ["uvicorn", "app.main:app", ' in final
+    assert '\nCMD ["python", "-m", "app.serve", ' in final
 
 
 def test_compose_starts_the_services_of_the_chosen_options(shipped: tuple[Path, set[str]]) -> None:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.core.server_settings import ServerSettings
 from app.core.settings import CoreSettings, describe
 from app.core.telemetry import TelemetrySettings
 
@@ -77,6 +78,7 @@ class Settings(
     # {% if cookiecutter.use_security_headers %}
     security_headers.SecurityHeadersSettings,
     # {% endif %}
+    ServerSettings,
     # {% if cookiecutter.background_tasks == "taskiq" %}
     broker.TaskSettings,
     # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.TaskSettings,

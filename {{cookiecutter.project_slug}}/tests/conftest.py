@@ -31,6 +31,7 @@ pytest_plugins = [
     # {% if cookiecutter.__redis %}
     "tests.fixtures.redis",
     # {% endif %}
+    "tests.fixtures.server",
     # {% if cookiecutter.database == "sqlite" %}
     "tests.fixtures.sqlite",
     # {% endif %}
@@ -87,6 +88,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     for name in names:
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("UVICORN_FORWARDED_ALLOW_IPS", raising=False)
     get_settings.cache_clear()
 
 
@@ -107,6 +109,7 @@ def safe() -> dict[str, str]:
     """What a service in production has besides."""
     return {
         "DEBUG": "false",
+        "DOCS_ENABLED": "false",
         # {% if cookiecutter.background_tasks == "taskiq" %}
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         # {% endif %}
