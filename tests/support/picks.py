@@ -240,6 +240,7 @@ OWNED = [
         | {
             "app/api/routes/tasks.py",
             "app/tasks/broker.py",
+            "app/tasks/cancel.py",
             "app/tasks/insist.py",
             "app/tasks/memory_broker.py",
             "app/tasks/memory_results.py",
@@ -255,6 +256,7 @@ OWNED = [
             "app/tasks/watchdog.py",
             "app/worker.py",
             "tests/tasks/test_broker.py",
+            "tests/tasks/test_cancel.py",
             "tests/tasks/test_insist.py",
             "tests/tasks/test_memory_broker.py",
             "tests/tasks/test_receiver.py",
