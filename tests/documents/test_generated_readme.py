@@ -171,7 +171,7 @@ def test_the_defaults_are_those_of_the_code(install: Bake, combination: str) -> 
     printed = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8")
     code = dict(line.split(" ", 1) for line in printed.stdout.splitlines())
     rows = dict(DEFAULT.findall(readme_of(project)))
-    # Another setting stands in for this one, and a driver is filled in.
+    # The first falls back to another setting; to the second, a driver is added.
     odd = {"WEBSOCKET_ORIGINS", "DATABASE_URL"}
     assert len(rows) > 10
     assert {row: rows[row] for row in rows.keys() - odd} == {

@@ -54,7 +54,7 @@ def publish(directory: Path, tag: str) -> subprocess.CompletedProcess[str]:
     gh.write_text('#!/bin/sh\necho "$@"\ncat notes.md\n', encoding="utf-8")
     gh.chmod(0o755)
     return subprocess.run(
-        # As the runner does.
+        # The runner uses the same options.
         ["bash", "-e", "-c", step["run"]],
         cwd=directory,
         env=os.environ
