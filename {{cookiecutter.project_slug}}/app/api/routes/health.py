@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from app.core.paths import LIVENESS, READINESS
 
 Check = Callable[[], Awaitable[None]]
-"""Raises if a dependency of this service is not available. `app.state.checks` maps names to them."""
+"""Raises if a dependency of this service is unavailable. `app.state.checks` maps names to them."""
 
 # In seconds. Probes time out after one second or more by default.
 TIMEOUT = 0.8
