@@ -1,6 +1,5 @@
 import asyncio
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -56,16 +55,16 @@ def test_only_the_owner_can_read_the_database(tmp_path: Path) -> None:
         engine = create_engine(settings)
         async with engine.begin() as connection:
             await connection.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
-            modes = modes_of(tmp_path.glob("a.db*"))
+            modes = modes_of(tmp_path, "a.db*")
         await engine.dispose()
         return modes
 
     assert asyncio.run(run()) == {"a.db": 0o600, "a.db-wal": 0o600, "a.db-shm": 0o600}
 
 
-def modes_of(paths: Iterable[Path]) -> dict[str, int]:
+def modes_of(directory: Path, pattern: str) -> dict[str, int]:
     """Return the modes of files by their names."""
-    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.glob(pattern)}
 
 
 def test_a_file_can_be_named_by_a_uri(tmp_path: Path) -> None:
