@@ -410,6 +410,7 @@ ALWAYS = frozenset(
     app/core/http_protocol.py
     app/core/logging.py
     app/core/paths.py
+    app/core/readiness.py
     app/core/server_config.py
     app/core/server_settings.py
     app/core/settings.py
@@ -434,6 +435,7 @@ ALWAYS = frozenset(
     tests/fixtures/server.py
     tests/core/test_logging.py
     tests/core/test_paths.py
+    tests/core/test_readiness.py
     tests/core/test_server_settings.py
     tests/core/test_settings.py
     tests/core/test_telemetry.py
