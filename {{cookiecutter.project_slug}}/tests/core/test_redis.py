@@ -15,6 +15,7 @@ from redis.exceptions import (
 )
 
 from app.config import Settings
+from app.core.readiness import Readiness
 from app.core.redis import check, connect, set_up
 from app.core.settings import describe
 from app.factory import create_app
@@ -106,6 +107,8 @@ def test_readiness_asks_redis(
     client = make_client(app)
     assert client.get("/readyz").status_code == 200
     server.connected = False
+    # A result is used for a second.
+    app.state.readiness = Readiness()
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == "Not ready: redis"

@@ -217,5 +217,7 @@ def test_invalid_keys_are_not_printed(
     ],
 )
 def test_missing_and_short_keys_are_a_risk(enabled: bool, keys: str, risks: list[str]) -> None:
-    settings = APIKeySettings.model_validate({"api_key_enabled": enabled, "api_keys": keys})
+    settings = APIKeySettings.model_validate(
+        {"api_key_enabled": enabled, "api_keys": keys, "docs_enabled": False}
+    )
     assert list(settings.risks()) == risks
