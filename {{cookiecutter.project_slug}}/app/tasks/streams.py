@@ -104,16 +104,15 @@ class StreamBroker(AsyncBroker):
     async def kick(self, message: BrokerMessage) -> None:
         """Send a message, unless it was sent before. Another try of a task always fits in."""
         is_first = "tries" not in message.labels
-        is_sent = await self.kick_script(
-            keys=[STREAM, record_key(message.task_id)],
-            args=[
-                message.message,
-                json.dumps(message.labels.get("owner")),
-                self.results.ttl,
-                int(is_first),
-                self.limit,
-            ],
-        )
+        args: list[bytes | str | int] = [
+            message.message,
+            json.dumps(message.labels.get("owner")),
+            self.results.ttl,
+            int(is_first),
+            self.limit,
+        ]
+        async with self.results.slots:
+            is_sent = await self.kick_script(keys=[STREAM, record_key(message.task_id)], args=args)
         if not is_sent:
             raise QueueFull(f"{self.limit} tasks wait (TASK_QUEUE_SIZE)")
 
@@ -245,7 +244,7 @@ class StreamBroker(AsyncBroker):
         """Remove a message, or the stream would grow for ever."""
 
         async def remove() -> None:
-            async with self.redis.pipeline(transaction=True) as pipeline:
+            async with self.results.slots, self.redis.pipeline(transaction=True) as pipeline:
                 pipeline.xack(STREAM, GROUP, entry_id)
                 pipeline.xdel(STREAM, entry_id)
                 await pipeline.execute()
