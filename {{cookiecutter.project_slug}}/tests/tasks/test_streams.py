@@ -353,6 +353,29 @@ async def test_workers_that_are_gone_are_forgotten_unless_they_hold_something(
     assert await queue.held() == {dead.name: 1, other.name: 0}
 
 
+@pytest.mark.parametrize(
+    ("reply", "warnings"),
+    [
+        ({"maxmemory_policy": "allkeys-lru"}, 1),
+        ({"maxmemory_policy": "noeviction"}, 0),
+        ({}, 0),
+        (ResponseError("NOPERM"), 0),
+    ],
+)
+async def test_a_redis_that_may_evict_the_queue_is_seen(
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reply: Any,
+    warnings: int,
+) -> None:
+    broker = await queue.worker()
+    monkeypatch.setattr(broker.redis, "info", AsyncMock(side_effect=[reply]))
+    await broker.declare()
+    await broker.declare()
+    assert caplog.text.count("Redis may evict the queue") == warnings
+
+
 @pytest.mark.server
 async def test_a_dead_worker_on_a_real_redis(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
