@@ -77,8 +77,13 @@ ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the settings of the machine out of the tests."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the settings of the machine out of the tests, and the project's `.env`.
+
+    A test may write a `.env` of its own to `tmp_path`.
+    """
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))  # for servers that a test starts
     names = [
         *Settings.model_fields,
         # {% if cookiecutter.use_api_key %}
@@ -92,7 +97,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Set the variables of a service in production, with any of them changed, away from `.env`."""
+    """Set the variables of a service in production, with any of them changed, in `tmp_path`."""
 
     def set_variables(**changes: str) -> None:
         monkeypatch.chdir(tmp_path)
@@ -123,7 +128,7 @@ def make_settings() -> Callable[..., Settings]:
 
     def make(**changes: Any) -> Settings:
         values: dict[str, Any] = {name.lower(): value for name, value in ENVIRONMENT.items()}
-        return Settings(_env_file=None, **(values | changes))
+        return Settings(**(values | changes))
 
     return make
 
@@ -152,12 +157,15 @@ def app(make_app: Callable[..., FastAPI]) -> FastAPI:
 
 @pytest.fixture
 def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., TestClient]]:
-    """Make a client of an application that runs; it sends every credential."""
+    """Make a client of an application that runs; it sends every credential.
+
+    It raises the exceptions of the application, unless `raises` is false: then it returns the 500.
+    """
     with ExitStack() as stack:
 
-        def make(app: ASGIApp | None = None, **changes: Any) -> TestClient:
+        def make(app: ASGIApp | None = None, raises: bool = True, **changes: Any) -> TestClient:
             app = app or make_app(**changes)
-            client = TestClient(app, headers=dict(HEADERS), raise_server_exceptions=False)
+            client = TestClient(app, headers=dict(HEADERS), raise_server_exceptions=raises)
             return stack.enter_context(client)
 
         yield make
@@ -171,8 +179,14 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
-    """A client of `app`."""
+    """A client of `app`, which raises its exceptions."""
     return make_client(app)
+
+
+@pytest.fixture
+def lenient_client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
+    """A client of `app` for tests about a 500, which it returns."""
+    return make_client(app, raises=False)
 
 
 # {% if cookiecutter.use_cors %}
@@ -197,12 +211,14 @@ def exposed() -> list[str]:
 
 # {% endif %}
 @pytest.fixture(params=ERRORS)
-def get_error(request: pytest.FixtureRequest, client: TestClient) -> Callable[..., Response]:
+def get_error(
+    request: pytest.FixtureRequest, lenient_client: TestClient
+) -> Callable[..., Response]:
     """Make a request that ends in an error. A test with this runs for each layer that answers one."""
     status, path, headers = ERRORS[request.param]
 
     def get(**more: str) -> Response:
-        response = client.get(path, headers=headers | more)
+        response = lenient_client.get(path, headers=headers | more)
         assert response.status_code == status
         return response
 
