@@ -1,4 +1,4 @@
-"""What is compared: applications that differ in what stands before one and the same route."""
+"""The applications that are compared. They differ in the middleware around the same route."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SERVICE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
-# Beside the modules it would be generated with them.
+# Bytecode beside the modules would be generated into projects.
 sys.dont_write_bytecode = not sys.pycache_prefix
 sys.path.insert(0, str(SERVICE))
 
@@ -20,6 +20,7 @@ from app.api.routes import root  # noqa: E402
 from app.config import Settings  # noqa: E402
 from app.core.logging import configure_logging  # noqa: E402
 from app.factory import create_app  # noqa: E402
+from app.limits.memory_limiter import MemoryLimiter  # noqa: E402
 from app.stack import stack  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
 from fastapi.responses import PlainTextResponse  # noqa: E402
@@ -27,15 +28,15 @@ from starlette.middleware import Middleware  # noqa: E402
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 
 HOST, ORIGIN = "api.example.com", "https://app.example.com"
-KEY, SECRET = "k" * 43, "a secret of the benchmarks: 32 bytes"
+KEY, SECRET = "key-of-the-benchmarks-with-43-characters-01", "a secret of the benchmarks: 32 bytes"
 
-# It shows how to write a middleware in the slow way too, and is reported apart.
+# Reported separately, because one of the examples is slow by design.
 EXAMPLE = ("BaseHTTPMiddleware", "AddHeaderMiddleware")
-# What is not ours, or in part only, and what the target for the rest leaves out.
+# Middleware of Starlette, and middleware to which the target for the others does not apply.
 STARLETTES = ("ServerErrorMiddleware", "CORSMiddleware", "GZipMiddleware")
 EXCLUDED = ("RequestLoggingMiddleware", "RateLimitMiddleware")
 
-# What a script in a browser sends.
+# The headers that a script in a browser sends.
 BROWSER = {
     "host": HOST,
     "connection": "keep-alive",
@@ -47,12 +48,12 @@ BROWSER = {
     "referer": f"{ORIGIN}/",
     "x-api-key": KEY,
 }
-# And what another service sends.
+# The headers that another service sends.
 SERVICE_CLIENT = {name: BROWSER[name] for name in ("host", "user-agent", "accept", "x-api-key")}
 
 
 def settings(**changes: Any) -> Settings:
-    """Settings as in production, with limits that nobody reaches."""
+    """Return settings for production, with limits that no benchmark reaches."""
     values: dict[str, Any] = {
         "debug": False,
         "backend_cors_origins": ORIGIN,
@@ -68,7 +69,7 @@ def settings(**changes: Any) -> Settings:
 
 
 def token() -> str:
-    """Return a token that is believed for an hour."""
+    """Return a token that is valid for an hour."""
     now = int(time.time())
     times = {"iat": now, "exp": now + 3600}
     claims = {"iss": "https://id.example.com", "aud": f"https://{HOST}", "sub": "1", "jti": "1"}
@@ -76,13 +77,13 @@ def token() -> str:
 
 
 class FormattingHandler(logging.Handler):
-    """Formats a record, and writes it nowhere."""
+    """Formats a record, but does not write it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.format(record)
 
 
-# How far a record comes.
+# How log records are processed.
 RECORDS: dict[str, Callable[[Path], logging.Handler]] = {
     "none": lambda path: logging.NullHandler(),
     "made": lambda path: logging.NullHandler(),
@@ -92,7 +93,7 @@ RECORDS: dict[str, Callable[[Path], logging.Handler]] = {
 
 
 def log_to(path: Path, name: str, records: str = "written") -> None:
-    """Let the records go to a file, or as far as `records` says."""
+    """Write log records to a file, or process them only as far as `records` says."""
     if name == "tutorial":
         logging.basicConfig(filename=path, format="%(message)s", level=logging.INFO, force=True)
         return
@@ -103,21 +104,21 @@ def log_to(path: Path, name: str, records: str = "written") -> None:
 
 
 def bare(**options: Any) -> FastAPI:
-    """FastAPI and the route, in a router as in every application of more than one file."""
+    """Return FastAPI with the route in a router, as in an application of several files."""
     app = FastAPI(**options)
     app.include_router(root.router)
     return app
 
 
 def bare_in_one_file() -> FastAPI:
-    """FastAPI and the route, which is the application's own."""
+    """Return FastAPI with the route in the application itself."""
     app = FastAPI()
     app.get("/")(root.read_root)
     return app
 
 
 def full(**changes: Any) -> FastAPI:
-    """The service with every pick on, but the example."""
+    """Return the service with every option on, except the example."""
     app = create_app(settings(**changes))
     app.user_middleware[:] = [
         layer for layer in app.user_middleware if name_of(layer) not in EXAMPLE
@@ -125,13 +126,19 @@ def full(**changes: Any) -> FastAPI:
     return app
 
 
-def behind(layers: Collection[str]) -> FastAPI:
-    """The bare one behind some of our layers."""
-    return bare(middleware=[layer for layer in stack(settings()) if name_of(layer) in layers])
+def layers() -> list[Middleware]:
+    """Return the middleware of the service."""
+    built: list[Middleware] = stack(settings(), MemoryLimiter())
+    return built
+
+
+def behind(names: Collection[str]) -> FastAPI:
+    """Return the bare application behind some middleware of the service."""
+    return bare(middleware=[layer for layer in layers() if name_of(layer) in names])
 
 
 class NothingMiddleware:
-    """Passes on the request and each message of the answer, as every layer has to."""
+    """Passes the request and each message of the response on, as every middleware must."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -148,23 +155,70 @@ class NothingMiddleware:
 
 
 def behind_nothing() -> FastAPI:
-    """The bare one behind as many layers as ours are, which do nothing."""
+    """Return the bare application behind middleware that does nothing, one for each of `OURS`."""
     return bare(middleware=[Middleware(NothingMiddleware) for _ in OURS])
 
 
 def behind_tutorial() -> FastAPI:
-    """The bare one behind what tutorials teach."""
+    """Return the bare application behind the stack of the tutorials."""
     app = bare()
     tutorial.add_middleware(app, origin=ORIGIN, host=HOST, key=KEY)
     return app
 
 
+def behind_a_provider(remember: bool = True) -> FastAPI:
+    """Return the bare application behind the middleware that verifies tokens of a provider.
+
+    `remember`: verify a token once, instead of for each request.
+    """
+    # Imported here, because not every benchmark installs these packages.
+    from app.auth import verify
+    from app.middleware.jwt import JWTMiddleware
+    from jwt.algorithms import OKPAlgorithm
+
+    jwk = dict(OKPAlgorithm.to_jwk(provider_key().public_key(), as_dict=True))
+
+    async def load() -> dict[str, Any]:
+        return {"keys": [jwk | {"kid": "key"}]}
+
+    values = {"jwt_issuer": "https://id.example.com", "jwt_audience": f"https://{HOST}"}
+    verifier = verify.create_verifier(verify.JWTSettings.model_validate(values))
+    verifier.keys.load = load
+    if not remember:
+        verifier.cache.max_bytes = 0
+    return bare(middleware=[Middleware(JWTMiddleware, verifier=verifier, ignored_paths=[])])
+
+
+def provider_key() -> Any:
+    """Return the key of the identity provider, the same in every process."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+
+
+def provider_token() -> str:
+    """Return a token of the identity provider, as large as they usually are."""
+    now = int(time.time())
+    claims = {
+        "iss": "https://id.example.com",
+        "aud": [f"https://{HOST}", "account"],
+        "sub": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+        "iat": now,
+        "exp": now + 3600,
+        "scope": "openid email profile items:read items:write",
+        "realm_access": {"roles": [f"role-{number}" for number in range(10)]},
+        "preferred_username": "ada",
+    }
+    headers = {"kid": "key"}
+    return str(jwt.encode(claims, provider_key(), "EdDSA", headers=headers))
+
+
 def name_of(layer: Middleware) -> str:
-    """Return the name of its class."""
+    """Return the name of the class of a middleware."""
     return str(getattr(layer.cls, "__name__", ""))
 
 
-EVERY = [name_of(layer) for layer in stack(settings())]
+EVERY = [name_of(layer) for layer in layers()]
 LAYERS = [name for name in EVERY if name not in EXAMPLE]
 OURS = [name for name in LAYERS if name not in (*STARLETTES, *EXCLUDED)]
 
@@ -178,6 +232,8 @@ APPLICATIONS: dict[str, Callable[..., FastAPI]] = {
     "nothing": behind_nothing,
     "example": partial(behind, EXAMPLE),
     "tutorial": behind_tutorial,
+    "provider": behind_a_provider,
+    "provider, each time": partial(behind_a_provider, remember=False),
     **{name: partial(behind, [name]) for name in LAYERS},
 }
 
@@ -185,8 +241,8 @@ APPLICATIONS: dict[str, Callable[..., FastAPI]] = {
 def create(name: str, *, routes: int = 0, body: int = 0, **changes: Any) -> FastAPI:
     """Build an application by its name.
 
-    `routes`: so many more, and at `/last` the last of them. `body`: what `/body` answers, in bytes.
-    `changes`: other settings, of `full` alone.
+    `routes`: the number of further routes before `/last`. `body`: the size of the response of
+    `/body`, in bytes. `changes`: changed settings, only for `full`.
     """
     app = APPLICATIONS[name](**changes)
     for number in range(routes):
@@ -202,7 +258,7 @@ def create(name: str, *, routes: int = 0, body: int = 0, **changes: Any) -> Fast
 
 
 def served() -> FastAPI:
-    """What uvicorn serves: the application whose name is in the environment."""
+    """Return the application that uvicorn serves, whose name is in the environment."""
     name, log = os.environ["BENCHMARK_APPLICATION"], Path(os.environ["BENCHMARK_LOG"])
     log_to(log, name)
     if name == "full":

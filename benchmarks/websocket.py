@@ -1,9 +1,11 @@
-"""Measure what a room costs: 1,000 sockets, next to a bare Starlette endpoint with a list of them.
+"""Measure a room with 1,000 WebSockets, compared with a bare Starlette endpoint.
 
-The fan-out of single messages and of bursts, and the memory that a socket takes while it is idle.
+The fan-out of single messages and of bursts is measured, the processor time that they take, and the
+memory of an idle WebSocket. A third server is the service with a plain queue: a task per WebSocket
+that waits on an `asyncio.Queue`.
 
-Each is served by a process of its own, and asked in turns, so that a busy machine slows both.
-The clients read bytes and parse nothing, so that the servers are what is measured.
+The servers run in a process each and take turns, so that a busy machine slows all of them. The
+clients only read bytes, so that the servers are measured.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import asyncio
 import base64
 import os
 import resource
+import shutil
 import socket
 import statistics
 import subprocess
@@ -24,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 LIMIT = 0.7
 Room = list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
-# A port, and the process that listens there.
+# The port and the process id of a server.
 Server = tuple[int, int]
 BARE = """
 from starlette.applications import Starlette
@@ -46,19 +49,46 @@ async def chat(websocket):
 
 app = Starlette(routes=[WebSocketRoute("/ws/{room}", chat)])
 """
+# Takes the place of app/realtime/outgoing_queue.py.
+PLAIN_QUEUE = """
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+Send = Callable[[str], Coroutine[Any, Any, None]]
+
+class OutgoingQueue:
+    def __init__(self, size, send, on_overflow):
+        self.overflowed = False
+        self._send = send
+        self._on_overflow = on_overflow
+        self._queue = asyncio.Queue(size)
+
+    def put(self, text):
+        try:
+            self._queue.put_nowait(text)
+        except asyncio.QueueFull:
+            if not self.overflowed:
+                self.overflowed = True
+                self._on_overflow()
+
+    async def send_waiting(self):
+        while True:
+            await self._send(await self._queue.get())
+"""
 ROUNDS = {"single messages": 1, "bursts of 50": 50}
-# What a client must send masked; with a mask of zeros the text stays as it is.
 END = b"the end of the round"
 
 
 def frame(text: bytes) -> bytes:
     """Return a masked text frame (RFC 6455, section 5.2)."""
+    # The mask, which clients must use, is zero, so that the text is unchanged.
     assert len(text) < 126
     return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -67,15 +97,17 @@ def free_port() -> int:
 
 @contextmanager
 def served(directory: Path, program: Path) -> Iterator[Server]:
-    """Serve `app.main:app` of a directory; yield the port and the process."""
+    """Serve `app.main:app` of a directory. Yields the port and the process id."""
     settings = {
         "DEBUG": "true",
         "LOG_LEVEL": "ERROR",
         "WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "10000",
         "WEBSOCKET_MESSAGE_RATE": "100000",
+        # More than a burst has messages, so that no socket is closed for being slow.
+        "WEBSOCKET_QUEUE_SIZE": "1000",
     }
     port = free_port()
-    # The clients are too plain to answer a ping.
+    # Without pings, to which the clients do not respond.
     options = ["--port", str(port), "--log-level", "error", "--ws-ping-interval", "0"]
     process = subprocess.Popen(
         [program, "app.main:app", *options], cwd=directory, env=os.environ | settings
@@ -126,23 +158,29 @@ def memory(process: int) -> int:
     return int(pages) * resource.getpagesize()
 
 
+def processor_time(process: int) -> float:
+    """Return the processor time of a process, in seconds."""
+    nanoseconds = Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[0]
+    return int(nanoseconds) / 1e9
+
+
 async def fill(servers: dict[str, Server], sockets: int) -> tuple[dict[str, Room], float]:
-    """Open the sockets; return them, and how much memory bare ones take, against ours."""
+    """Open the WebSockets. Return them, and the ratio of the memory of a bare one to ours."""
     rooms: dict[str, Room] = {}
     taken: dict[str, float] = {}
     for name, (port, process) in servers.items():
-        # What the first of all sockets takes is no matter of each.
+        # The first WebSockets also allocate memory that all of them share.
         first = [await connect(port) for _ in range(sockets // 10)]
         before = memory(process)
         rooms[name] = first + [await connect(port) for _ in range(sockets - len(first))]
         await say(rooms[name], 1)
         taken[name] = (memory(process) - before) / (sockets - len(first))
-        print(f"{'memory':16} {name:6} {taken[name] / 1024:10,.1f} KiB a socket")
+        print(f"{'memory':16} {name:6} {taken[name] / 1024:10,.1f} KiB per socket")
     return rooms, taken["bare"] / taken["room"]
 
 
 async def say(room: Room, messages: int) -> float:
-    """Send messages from the first socket; return after how many seconds all have heard them."""
+    """Send messages from the first member. Return the seconds until all members have them."""
     _, writer = room[0]
     start = time.perf_counter()
     for _ in range(messages - 1):
@@ -153,19 +191,29 @@ async def say(room: Room, messages: int) -> float:
 
 
 async def run(servers: dict[str, Server], sockets: int, rounds: int) -> None:
-    """Print the medians and exit with 1 when ours is too slow."""
+    """Print the medians. Exit with status 1 if the room is too slow."""
     rooms, footprint = await fill(servers, sockets)
     ratios = {}
     for kind, messages in ROUNDS.items():
         rates: dict[str, list[float]] = {name: [] for name in rooms}
+        times: dict[str, list[float]] = {name: [] for name in rooms}
         # As many messages of either kind, in turns; the first round warms up.
         for number in range(rounds * (1 if messages > 1 else 10) + 1):
             for name, room in rooms.items():
+                before = processor_time(servers[name][1])
                 seconds = await say(room, messages)
+                taken = processor_time(servers[name][1]) - before
                 if number:
                     rates[name].append(sockets * messages / seconds)
+                    times[name].append(taken / (sockets * messages) * 1e6)
         for name, values in rates.items():
-            print(f"{kind:16} {name:6} {statistics.median(values):10,.0f} messages a second")
+            rate, time_taken = statistics.median(values), statistics.median(times[name])
+            print(
+                f"{kind:16} {name:6} {rate:10,.0f} messages per second, {time_taken:5.1f} us each"
+            )
+        pairs = zip(times["plain"], times["room"], strict=True)
+        ratio = statistics.median(plain / ours for plain, ours in pairs)
+        print(f"{kind:16} a plain queue takes {ratio:.2f} times the processor time")
         pairs = zip(rates["room"], rates["bare"], strict=True)
         ratios[kind] = [ours / bare for ours, bare in pairs]
     medians = {kind: statistics.median(values) for kind, values in ratios.items()}
@@ -182,7 +230,7 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    # Two rooms of a thousand are more files than a shell allows.
+    # Two rooms with a thousand members need more open files than most shells allow.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
@@ -193,9 +241,15 @@ def main() -> None:
         subprocess.run([*command, "use_websocket=true"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["uv", "sync", "--quiet"], cwd=ours, check=True)
         program = ours / ".venv/bin/uvicorn"
+        plain = Path(directory, "plain")
+        shutil.copytree(ours / "app", plain / "app")
+        queue = plain / "app/realtime/outgoing_queue.py"
+        assert queue.exists()
+        queue.write_text(PLAIN_QUEUE, encoding="utf-8")
         servers = {
             "bare": stack.enter_context(served(bare, program)),
             "room": stack.enter_context(served(ours, program)),
+            "plain": stack.enter_context(served(plain, program)),
         }
         asyncio.run(run(servers, arguments.sockets, arguments.rounds))
 

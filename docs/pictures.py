@@ -1,7 +1,7 @@
-"""Draws the pictures of the documents: `uv run docs/pictures.py`.
+"""Draw the pictures of the documents: `uv run docs/pictures.py`.
 
-They are made from what they show: the questions, the list of layers, and a real session at the
-prompts. A test compares them with those in `docs/pictures/`.
+The pictures are generated from what they show: the questions, the list of layers, and a real
+session at the prompts. A test compares them with those in `docs/pictures/`.
 """
 
 import ast
@@ -21,7 +21,7 @@ TREE = ROOT / "{{cookiecutter.project_slug}}"
 CONTEXT = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 PROMPTS = CONTEXT["__prompts__"]
 
-# What is typed in the recording; Enter at all else.
+# What the recording types; Enter at all other prompts.
 TYPED = {
     "project_name": "Orders",
     "use_rate_limit": "y",
@@ -31,25 +31,36 @@ TYPED = {
 }
 
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"
-INK, DIM, BLUE, GREEN, PAPER, LINE = (
-    "#e6edf3",
-    "#8b949e",
-    "#79c0ff",
-    "#7ee787",
-    "#0d1117",
-    "#30363d",
-)
-# Of a character at 14 pixels, in any of these fonts, at most.
-WIDTH = 8.5
+# Classes, so that a picture has the colours of a light page or of a dark one.
+INK, DIM, BLUE, GREEN = "ink", "dim", "blue", "green"
+STYLE = """
+.ink {fill: #1f2328} .dim {fill: #59636e} .blue {fill: #0550ae} .green {fill: #116329}
+.arrow {fill: none; stroke: #1f2328; stroke-width: 1.5}
+.paper {fill: #fff; stroke: #d1d9e0} .always {fill: #f6f8fa; stroke: #59636e}
+.default {fill: #dafbe1; stroke: #116329}
+.optional {fill: #fff; stroke: #0550ae; stroke-dasharray: 4 3}
+@media (prefers-color-scheme: dark) {
+.ink {fill: #e6edf3} .dim {fill: #9198a1} .blue {fill: #79c0ff} .green {fill: #7ee787}
+.arrow {stroke: #e6edf3}
+.paper {fill: #0d1117; stroke: #30363d} .always {fill: #161b22; stroke: #9198a1}
+.default {fill: #12261e; stroke: #7ee787} .optional {fill: #0d1117; stroke: #79c0ff}
+}
+/* Without motion, all lines are visible from the start. */
+@media (prefers-reduced-motion: no-preference) {.line {animation: appear 0s backwards}}
+@keyframes appear {from {opacity: 0}}
+"""
+# The largest width of a character at 14 pixels, in any of these fonts.
+WIDTH = 8.7
 ROW = 22
 # Seconds between two lines of the recording.
 PACE = 0.25
 
-Span = tuple[str, str]  # a text and its colour
+Span = tuple[str, str]
+"""A text and the class of its colour."""
 
 
 class Layer(NamedTuple):
-    """A layer of the stack. `question`: the one that picks it; none for what is always there."""
+    """A layer of the stack. `question`: the one that adds it; None if it is always on."""
 
     name: str
     question: str | None
@@ -57,7 +68,7 @@ class Layer(NamedTuple):
 
 
 def layers() -> list[Layer]:
-    """Return what `stack()` of the template lists, outermost first."""
+    """Return the layers that `stack()` of the template lists, outermost first."""
     path = TREE / "app" / "stack.py"
     lines = path.read_text(encoding="utf-8").splitlines()
     stack = next(
@@ -79,7 +90,7 @@ def layers() -> list[Layer]:
 
 
 def about(name: str) -> str:
-    """Return the first line of the docstring of a layer."""
+    """Return the first line of the docstring of a layer's module."""
     path = TREE / "app" / "middleware" / f"{name}.py"
     if not path.exists():
         path = TREE / "app" / "core" / f"{name}.py"
@@ -89,27 +100,29 @@ def about(name: str) -> str:
 
 
 def is_default(question: str) -> bool:
-    """Whether whoever presses Enter gets what the question is about."""
+    """Whether the default answer to a question turns its option on."""
     default = CONTEXT[question]
     return default is True or (isinstance(default, list) and default[0] != "none")
 
 
 def draw_stack() -> str:
-    """Draw the layers from outside in, with the way of a request through them."""
+    """Draw the layers from outside in, with the path of a request through them."""
     rows = [*layers(), Layer("app/api/routes", None, "Your routes")]
     left, top, column = 40, 64, 176
-    width = round(2 * left + column + WIDTH * max(len(layer.about) for layer in rows))
+    longest = max(len(layer.about) for layer in rows)
+    width = round(2 * left + column + WIDTH * longest + 12)
     body = []
     for number, layer in enumerate(rows):
         y = top + number * 36
         if layer.question is None:
-            colour, style = DIM, f'fill="#161b22" stroke="{DIM}"'
+            colour, box = DIM, "always"
         elif is_default(layer.question):
-            colour, style = GREEN, f'fill="#12261e" stroke="{GREEN}"'
+            colour, box = GREEN, "default"
         else:
-            colour, style = BLUE, f'fill="none" stroke="{BLUE}" stroke-dasharray="4 3"'
+            colour, box = BLUE, "optional"
+        size = f'width="{width - 2 * left}" height="28" rx="5"'
         body += [
-            f'<rect x="{left}" y="{y}" width="{width - 2 * left}" height="28" rx="5" {style}/>',
+            f'<rect class="{box}" x="{left}" y="{y}" {size}/>',
             text(left + 12, y + 19, [(layer.name, colour)], bold=True),
             text(left + column, y + 19, [(layer.about, INK)]),
         ]
@@ -117,12 +130,12 @@ def draw_stack() -> str:
     body += [
         arrow(left // 2, top - 8, bottom),
         arrow(width - left // 2, bottom, top - 8),
-        text(8, 28, [("a request", INK)]),
-        text(width - 8, 28, [("its answer", INK)], anchor="end"),
+        text(12, 28, [("request", INK)]),
+        text(width - 12, 28, [("response", INK)], anchor="end"),
         text(
             width // 2,
             28,
-            [("always there   ", DIM), ("on by default   ", GREEN), ("for the asking", BLUE)],
+            [("always on   ", DIM), ("on by default   ", GREEN), ("optional", BLUE)],
             anchor="middle",
         ),
     ]
@@ -132,10 +145,7 @@ def draw_stack() -> str:
 def arrow(x: int, start: int, end: int) -> str:
     """Draw a vertical arrow."""
     tip = end - 6 if end > start else end + 6
-    return (
-        f'<path d="M{x} {start}V{end}M{x - 5} {tip}L{x} {end}L{x + 5} {tip}"'
-        f' fill="none" stroke="{INK}" stroke-width="1.5"/>'
-    )
+    return f'<path class="arrow" d="M{x} {start}V{end}M{x - 5} {tip}L{x} {end}L{x + 5} {tip}"/>'
 
 
 def draw_prompts() -> str:
@@ -156,24 +166,26 @@ def draw_prompts() -> str:
             rows.append([(prompt, INK), (" ", INK), answers[0], ("/", DIM), answers[1]])
         else:
             shown = "from the name" if "{{" in default else default
-            rows.append([(prompt, INK), (": ", INK), (shown, GREEN)])
+            rows.append(
+                [(prompt, INK), (" " if prompt.endswith("?") else ": ", INK), (shown, GREEN)]
+            )
     return terminal(rows, "The questions and their defaults")
 
 
 def draw_recording() -> str:
-    """Draw a session at the prompts, a line after the other."""
+    """Draw a session at the prompts, one line after the other."""
     return terminal(list(session()), "A session at the prompts", pace=PACE)
 
 
 def session() -> Iterator[list[Span]]:
-    """Generate a service, and yield the lines that whoever does that sees."""
+    """Generate a service, and yield the lines of the terminal."""
     questions = [name for name in CONTEXT if not name.startswith("_")]
     typed = [TYPED.get(question, "") for question in questions]
     yield [("$ ", GREEN), ("uvx cookiecutter gh:OWNER/REPO", INK)]
     output = run("\n".join([*typed, ""]))
     parts = re.split(r"(?<=: ) *(?=\[\d+/\d+\] )", output.lstrip())
     for answer, part in zip(typed, parts, strict=True):
-        # What stands behind the last question is what the hook says.
+        # After the last question comes the output of the hook.
         prompt, end, said = part.partition("): ")
         *lines, last = prompt.split("\n")
         yield from ([(line, INK)] for line in lines)
@@ -182,7 +194,7 @@ def session() -> Iterator[list[Span]]:
 
 
 def run(typed: str) -> str:
-    """Return what the command prints when this is typed."""
+    """Return the output of the command after this input."""
     with tempfile.TemporaryDirectory() as directory:
         home = {"HOME": directory, "USERPROFILE": directory, "PYTHONUTF8": "1"}
         result = subprocess.run(
@@ -197,13 +209,13 @@ def run(typed: str) -> str:
 
 
 def terminal(rows: list[list[Span]], title: str, pace: float = 0) -> str:
-    """Draw lines of a terminal; with a pace, each appears so many seconds after the other."""
+    """Draw lines of a terminal. `pace`: seconds between the appearance of two lines."""
     body = []
     for number, spans in enumerate(rows):
         delay = f' class="line" style="animation-delay:{number * pace:g}s"' if pace else ""
         body.append(text(20, 34 + number * ROW, spans, attributes=delay))
     width = max(sum(len(part) for part, _ in spans) for spans in rows)
-    return svg(round(40 + width * WIDTH), 28 + len(rows) * ROW, body, title)
+    return svg(round(40 + width * WIDTH), 36 + len(rows) * ROW, body, title)
 
 
 def text(
@@ -217,7 +229,7 @@ def text(
 ) -> str:
     """Draw a line of text."""
     weight = ' font-weight="bold"' if bold else ""
-    parts = "".join(f'<tspan fill="{colour}">{escape(part)}</tspan>' for part, colour in spans)
+    parts = "".join(f'<tspan class="{colour}">{escape(part)}</tspan>' for part, colour in spans)
     return (
         f'<text x="{x}" y="{y}" text-anchor="{anchor}" xml:space="preserve"{weight}{attributes}>'
         f"{parts}</text>"
@@ -231,11 +243,8 @@ def svg(width: int, height: int, body: list[str], title: str) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
             f' width="{width}" role="img" font-family="{FONT}" font-size="14">',
             f"<title>{escape(title)}</title>",
-            # Where nothing moves, all lines are there from the beginning.
-            "<style>@media (prefers-reduced-motion: no-preference)"
-            " {.line {animation: appear 0s backwards}}"
-            " @keyframes appear {from {opacity: 0}}</style>",
-            f'<rect width="{width}" height="{height}" rx="10" fill="{PAPER}" stroke="{LINE}"/>',
+            f"<style>{STYLE}</style>",
+            f'<rect class="paper" width="{width}" height="{height}" rx="10"/>',
             *body,
             "</svg>",
             "",
@@ -244,7 +253,7 @@ def svg(width: int, height: int, body: list[str], title: str) -> str:
 
 
 def pictures() -> dict[str, str]:
-    """Return all pictures by the names of their files."""
+    """Return all pictures by their file names."""
     return {
         "prompts.svg": draw_prompts(),
         "recording.svg": draw_recording(),

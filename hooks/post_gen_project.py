@@ -87,6 +87,7 @@ OWNED_ITEMS = """
 """.split()
 REALTIME = """
     app/api/routes/ws.py
+    app/core/websocket_protocol.py
     app/realtime/__init__.py
     app/realtime/hub.py
     app/realtime/member.py
@@ -94,6 +95,7 @@ REALTIME = """
     app/realtime/outgoing_queue.py
     app/realtime/redis_hub.py
     tests/api/routes/test_ws.py
+    tests/core/test_websocket_protocol.py
     tests/realtime/test_member.py
     tests/realtime/test_memory_hub.py
     tests/realtime/test_outgoing_queue.py
@@ -126,6 +128,7 @@ DATABASE = """
 TASKIQ = """
     app/api/routes/tasks.py
     app/tasks/broker.py
+    app/tasks/cancel.py
     app/tasks/insist.py
     app/tasks/memory_broker.py
     app/tasks/memory_results.py
@@ -141,6 +144,7 @@ TASKIQ = """
     app/tasks/watchdog.py
     app/worker.py
     tests/tasks/test_broker.py
+    tests/tasks/test_cancel.py
     tests/tasks/test_insist.py
     tests/tasks/test_memory_broker.py
     tests/tasks/test_receiver.py

@@ -1,4 +1,4 @@
-"""The one way in which the tests generate a project."""
+"""Fixtures that generate projects."""
 
 import json
 import os
@@ -26,12 +26,12 @@ Projects = Callable[[str], Path]
 
 
 class Refused(Exception):
-    """The template did not generate a project; the text is what its user saw."""
+    """The template rejected the answers. The text is what the user saw."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `pytest -m full` run everything that need not wait for a week."""
+    """Mark every test except the weekly ones as `full`."""
     for item in items:
         if not item.get_closest_marker("weekly"):
             item.add_marker(pytest.mark.full)
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def bake(cookies_session: Cookies) -> Bake:
-    """Return a function that takes answers and returns the project, or raises Refused."""
+    """Return a function that generates a project from answers. It raises Refused on rejection."""
 
     def bake(**answers: Answer) -> Path:
         check(answers)
@@ -56,7 +56,7 @@ def bake(cookies_session: Cookies) -> Bake:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an environment for every project, which is faster than one for each."""
+    """Return a directory with one environment for all projects, which saves installing each."""
     directory = tmp_path_factory.mktemp("shared")
     requirements = {SCHEMATHESIS}
     for answers in COMBINATIONS.values():
@@ -74,9 +74,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def install(bake: Bake, shared: Path) -> Bake:
-    """Return a function like `bake`, whose projects have the shared environment.
+    """Return a function like `bake` whose projects use the shared environment.
 
-    Not for tests of what a project declares.
+    Tests of a project's own dependencies cannot use it.
     """
 
     def install(**answers: Answer) -> Path:
@@ -89,7 +89,7 @@ def install(bake: Bake, shared: Path) -> Bake:
 
 @pytest.fixture(scope="session")
 def projects(bake: Bake) -> Projects:
-    """Return a function that gives a project to read, not to change, by its combination's name."""
+    """Return a function that returns the project of a combination, for reading only."""
     baked: dict[str, Path] = {}
 
     def project(combination: str) -> Path:
@@ -102,27 +102,27 @@ def projects(bake: Bake) -> Projects:
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own."""
+    """Run a Redis server for this test."""
     with redis_server() as server:
         yield server
 
 
 def check(answers: Answers) -> None:
-    """Raise for an answer that Cookiecutter would drop in silence, or take for another kind."""
+    """Raise for an answer that Cookiecutter would ignore or convert silently."""
     for question, answer in answers.items():
         if question not in QUESTIONS:
             raise KeyError(f"there is no question {question!r}")
         default = QUESTIONS[question]
         if isinstance(default, list):
             if answer not in default:
-                raise ValueError(f"{answer!r} is no choice of {question}: {default}")
+                raise ValueError(f"{answer!r} is not a choice of {question}: {default}")
         elif type(answer) is not type(default):
-            raise TypeError(f"{question} takes {type(default).__name__}, not {answer!r}")
+            raise TypeError(f"{question} must be {type(default).__name__}, not {answer!r}")
 
 
 @contextmanager
 def standard_error() -> Iterator[BinaryIO]:
-    """Collect what this process and the hooks that it runs write to the standard error output."""
+    """Capture the standard error of this process and of the hooks that it runs."""
     with tempfile.TemporaryFile() as file:
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tests.support.picks import DEFAULTS, QUESTIONS, Answer, Answers
 
-# What each question that is not free text can be answered with.
+# The possible answers to each question that is not answered with a text.
 CHOICES: dict[str, list[Answer]] = {
     question: list(default) if isinstance(default, list) else [False, True]
     for question, default in QUESTIONS.items()
@@ -14,12 +14,12 @@ CHOICES: dict[str, list[Answer]] = {
 
 
 def every_combination(**fixed: Answer) -> Iterator[Answers]:
-    """Yield all answers that there are, in full, but for those that are fixed."""
+    """Yield every combination of answers. `fixed`: questions with one answer only."""
     choices = CHOICES | {question: [answer] for question, answer in fixed.items()}
     for answers in itertools.product(*choices.values()):
         yield DEFAULTS | dict(zip(choices, answers, strict=True))
 
 
 def is_refused(answers: Answers) -> bool:
-    """Whether the template promises to refuse the answers: who issues tokens keeps users."""
+    """Return whether the template must reject the answers: issuing tokens needs a database."""
     return answers["jwt"] == "issue" and answers["database"] == "none"

@@ -1,4 +1,4 @@
-"""A set of combinations in which every three answers meet that can."""
+"""A covering array of strength 3: every three answers that are allowed together occur in it."""
 
 import itertools
 import random
@@ -9,17 +9,17 @@ from tests.combinations.answers import CHOICES, is_refused
 from tests.support.picks import COMBINATIONS, DEFAULTS, Answer, Answers
 
 Triple = frozenset[tuple[str, Answer]]
-# More find fewer rows, and take longer: this is done whenever tests are collected.
+# More candidates result in fewer rows, but delay every collection of tests.
 CANDIDATES = 3
 
 
 def allowed(answers: Answers) -> bool:
-    """Whether some of the answers can stand together, whatever the others are."""
+    """Return whether some answers are allowed together for some answers to the other questions."""
     return not is_refused(DEFAULTS | {"database": "sqlite"} | answers)
 
 
 def triples() -> list[Triple]:
-    """Return every three answers that can meet."""
+    """Return every three answers that are allowed together."""
     return [
         frozenset(zip(questions, answers, strict=True))
         for questions in itertools.combinations(CHOICES, 3)
@@ -29,13 +29,13 @@ def triples() -> list[Triple]:
 
 
 def triples_of(answers: Answers) -> Iterator[Triple]:
-    """Yield every three of the answers to the questions that shape a project."""
-    shaping = [(question, answers[question]) for question in CHOICES]
-    return map(frozenset, itertools.combinations(shaping, 3))
+    """Yield every three answers of a combination."""
+    chosen = [(question, answers[question]) for question in CHOICES]
+    return map(frozenset, itertools.combinations(chosen, 3))
 
 
 def candidate(left: list[Triple], generator: random.Random) -> Answers:
-    """Return answers around one of the triples that are left, with many of the others."""
+    """Return a combination with one of the triples in `left`, and with many others of them."""
     answers: Answers = dict(generator.choice(left))
     missing = set(left)
     for question in generator.sample(list(CHOICES), len(CHOICES)):
@@ -51,7 +51,7 @@ def candidate(left: list[Triple], generator: random.Random) -> Answers:
 
 @cache
 def covering_array() -> dict[str, Answers]:
-    """Return combinations by name: those that all tests know, and what it takes beside them."""
+    """Return combinations by name: `COMBINATIONS`, and others until all triples occur."""
     generator = random.Random(0)
     array = {name: DEFAULTS | answers for name, answers in COMBINATIONS.items()}
     covered = {triple for answers in array.values() for triple in triples_of(answers)}

@@ -1,4 +1,4 @@
-"""What is checked of a file alone, and what it takes to check it with the rest of a project."""
+"""The facts about one file that the checks of a project need."""
 
 import re
 import tomllib
@@ -10,12 +10,12 @@ import yaml
 from tests.combinations.program import Program
 from tests.support.picks import OWNED
 
-# What GitHub fills in itself.
+# Expressions that GitHub evaluates.
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 JINJA = re.compile(r"\{\{|\{%|%\}|cookiecutter\.\w")
 WORDS = {word for row in OWNED for word in row.words}
 
-# Files, modules and objects of the project, as texts for people and for tools name them.
+# Files, modules and objects of the project, as documents and configuration files name them.
 PATH = re.compile(r"(?<![\w./-])(?:app|tests|migrations)/[\w./-]*\w")
 OBJECT = re.compile(r"(?<![\w./-])(?:-m (app(?:\.\w+)+)|(app(?:\.\w+)+:\w+))")
 VARIABLE = re.compile(r"^(\w+)=", re.MULTILINE)
@@ -24,7 +24,7 @@ NAME = re.compile(r"`(\w+)`")
 
 
 def objects(text: str) -> Iterator[str]:
-    """Yield the modules that a text runs, and the objects in modules that it names."""
+    """Yield the modules and the objects in modules that a text names."""
     for match in OBJECT.finditer(text):
         yield (match[1] or match[2]).replace(":", ".")
 
@@ -59,7 +59,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 
 class Facts:
-    """The facts of a file."""
+    """The facts about a file."""
 
     def __init__(self, path: str, text: str) -> None:
         self.path = path
@@ -69,7 +69,7 @@ class Facts:
         suffix = path[path.rfind(".") :]
         self.data = PARSERS[suffix](text) if suffix in PARSERS else None
         self.program = Program(path, text) if suffix == ".py" else None
-        # What people and tools are pointed to.
+        # References in documents and configuration files.
         self.paths = set() if self.program else set(PATH.findall(text))
         self.objects = set() if self.program else set(objects(text))
         self.variables = set(VARIABLES[path](text)) if path in VARIABLES else set()
@@ -77,15 +77,15 @@ class Facts:
 
 @cache
 def facts(path: str, text: str) -> Facts:
-    """Return the facts of a file, which are found once."""
+    """Return the facts about a file, which are computed once per text."""
     return Facts(path, text)
 
 
 def slips(text: str) -> list[str]:
-    """Return what no generated file may hold."""
+    """Return the mistakes that no generated file may contain."""
     found = [f"Jinja is left: {match}" for match in JINJA.findall(EXPRESSION.sub("", text))]
     if "\r" in text or re.search(r"[ \t]\n", text):
-        found.append("a line ends with blanks")
+        found.append("a line ends with white space")
     if text and not re.search(r"[^\n]\n\Z", text):
-        found.append("it does not end with one newline")
+        found.append("the file does not end with exactly one newline")
     return found

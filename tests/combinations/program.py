@@ -1,4 +1,4 @@
-"""What a Python file refers to, and what it offers to others, as its text has it."""
+"""The references of a Python module to other modules, and the names that it defines."""
 
 import ast
 import re
@@ -11,9 +11,9 @@ from tests.support.template import template_files
 
 FIRST_PARTY = ("app", "tests")
 MODULE_NAMES = {"__name__"}
-# Names of modules, or of what is in them, in strings.
+# Names of modules, or of objects in modules, in strings.
 REFERENCE = re.compile(r"(?:app|tests)(?:\.\w+)+(?::\w+)?")
-# The driver that a URL of SQLAlchemy names, which SQLAlchemy imports.
+# The driver in a database URL, which SQLAlchemy imports.
 DRIVER = re.compile(r"\b(?:sqlite|postgresql)\+(\w+)")
 
 
@@ -26,11 +26,11 @@ class Class:
 
 
 class Program:
-    """The facts of a module. All names are dotted and absolute."""
+    """The facts about a module. All names are dotted and absolute."""
 
     def __init__(self, path: str, text: str) -> None:
         self.module = module_of(path)
-        # What each name that is bound by an import stands for.
+        # The object that each imported name refers to.
         self.imported: dict[str, str] = {}
         tree = ast.parse(text, path)
         nodes = list(ast.walk(tree))
@@ -52,9 +52,9 @@ class Program:
             *(name for node in nodes if (name := self._read_attribute(node))),
             *(string.replace(":", ".") for string in strings if REFERENCE.fullmatch(string)),
         }
-        # What is in the project.
+        # References to the project itself.
         self.own = set(filter(is_own, references))
-        # What others have made, and all that encloses it.
+        # References to third-party packages, with all enclosing packages and modules.
         self.foreign = {
             *(name for string in strings for name in DRIVER.findall(string)),
             *(
@@ -64,7 +64,7 @@ class Program:
                 for prefix in prefixes(name)
             ),
         }
-        # What the rest of the project can refer to.
+        # The names that other modules can refer to.
         self.offers = {self.module, *(f"{self.module}.{name}" for name in names | MODULE_NAMES)}
 
     def _read_import(self, node: ast.AST) -> Iterator[str]:
@@ -94,7 +94,7 @@ class Program:
         return Class([base for base in bases if base], fields)
 
     def _read_attribute(self, node: ast.AST) -> str | None:
-        """Return what `cors.layer` stands for, if `cors` is a module of ours, or not ours."""
+        """Return the object of `cors.layer` if `cors` is a module, of the project or not."""
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             parent = self.imported.get(node.value.id)
             if parent and (parent in own_modules() or not is_own(parent)):
@@ -109,7 +109,7 @@ def own_modules() -> frozenset[str]:
 
 
 def is_own(dotted: str) -> bool:
-    """Whether a name is one of the project."""
+    """Return whether a name belongs to the project."""
     return dotted.partition(".")[0] in FIRST_PARTY
 
 
@@ -119,13 +119,13 @@ def module_of(path: str) -> str:
 
 
 def prefixes(dotted: str) -> Iterator[str]:
-    """Yield a dotted name and what encloses it."""
+    """Yield a dotted name and all enclosing names."""
     parts = dotted.split(".")
     return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module, those in its conditions included."""
+    """Yield the statements of a module, including those in conditions."""
     for node in body:
         yield node
         if isinstance(node, ast.If | ast.Try | ast.With):

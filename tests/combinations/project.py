@@ -1,4 +1,4 @@
-"""What the files of a project have to agree upon. Each function returns what is wrong."""
+"""Checks that the files of a project are consistent. Each function returns the problems."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from tests.combinations.facts import Facts, facts
 from tests.combinations.program import Program
 from tests.support.picks import FOR_COMPOSE, OWNED, Answers, files_of, owned_by
 
-# The distributions that it takes to refer to a module, or to a part of one. What comes with a
-# distribution that is declared, and belongs to its interface, needs no declaration.
+# The distribution that a reference to a module, or to a part of it, requires. A dependency of a
+# declared distribution that is part of its interface needs no declaration itself.
 DISTRIBUTIONS = {
     "aiosqlite": "aiosqlite",
     "alembic": "alembic",
@@ -33,12 +33,12 @@ DISTRIBUTIONS = {
     "starlette": "fastapi",
     "taskiq": "taskiq",
 }
-# What has to be there for a service that refers to something, and for its server.
+# The distributions that a reference requires when the service runs.
 AT_RUN_TIME = {
     "fastapi.Form": "python-multipart",
     "fastapi.WebSocket": "websockets",
 }
-# What nothing imports: it is run, or found by what is run.
+# Distributions that are not imported: they are run, or used by a program that is run.
 PROGRAMS = frozenset({"httptools", "uvicorn", "uvloop"})
 TOOLS = frozenset({"mypy", "pytest", "pytest-cov", "ruff"})
 
@@ -46,7 +46,7 @@ REQUIREMENT = re.compile(r"([\w-]+)(\[\w+\])?")
 
 
 class Programs:
-    """The Python files of a project, together."""
+    """All Python files of a project."""
 
     def __init__(self, programs: Iterable[Program]) -> None:
         self.modules = {program.module: program for program in programs}
@@ -60,7 +60,7 @@ class Programs:
         self.distributions = self._distributions()
 
     def fields_of(self, dotted: str) -> set[str]:
-        """Return the fields of a class of the project, and of those it inherits from."""
+        """Return the fields of a class of the project and of its bases."""
         module, _, name = dotted.rpartition(".")
         if module not in self.modules:
             return set()
@@ -73,14 +73,14 @@ class Programs:
         return own.fields.union(*(self.fields_of(base) for base in own.bases))
 
     def _distributions(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the names of the distributions that the service uses, and those that tests do."""
+        """Return the distributions that the service uses, and those that its tests use."""
         service: set[str] = set()
         tests: set[str] = set()
         for program in self.modules.values():
             (tests if program.module.startswith("tests.") else service).update(program.foreign)
         needed = {AT_RUN_TIME[name] for name in service if name in AT_RUN_TIME}
         if "app.auth.jwks" in self.modules:
-            # PyJWT asks for it where keys are public.
+            # PyJWT requires it for public keys.
             needed.add("pyjwt[crypto]")
         return PROGRAMS | with_bases(needed | imported(service)), TOOLS | with_bases(
             imported(tests)
@@ -89,12 +89,12 @@ class Programs:
 
 @lru_cache(maxsize=1)
 def together(programs: tuple[Program, ...]) -> Programs:
-    """Return the Python files of a project, which those after it often share."""
+    """Return all Python files of a project. Consecutive projects often have the same ones."""
     return Programs(programs)
 
 
 def wrong(texts: Mapping[str, str], answers: Answers) -> list[str]:
-    """Return what is wrong with a project."""
+    """Return the problems of a project."""
     files = {path: facts(path, text) for path, text in texts.items()}
     programs = together(tuple([file.program for file in files.values() if file.program]))
     return [
@@ -110,17 +110,17 @@ def wrong(texts: Mapping[str, str], answers: Answers) -> list[str]:
 
 
 def wrong_files(paths: set[str], answers: Answers) -> list[str]:
-    """Compare the files with the table of what was picked."""
+    """Compare the files with those of the chosen options."""
     expected = files_of(answers) - {".env"}
-    return differences("there", paths, expected)
+    return differences("in the project", paths, expected)
 
 
 def wrong_words(files: Iterable[Facts], answers: Answers) -> list[str]:
-    """Look for words of what was left out."""
+    """Find words of options that were not chosen."""
     taken = owned_by(answers)
     left_out = {word for row in OWNED if row not in taken for word in row.words}
     return [
-        f"{file.path}: it says {word}"
+        f"{file.path}: mentions {word}"
         for file in files
         if not left_out.isdisjoint(file.words)
         for word in file.words & left_out
@@ -128,7 +128,7 @@ def wrong_words(files: Iterable[Facts], answers: Answers) -> list[str]:
 
 
 def wrong_pointers(files: Mapping[str, Facts], programs: Programs) -> list[str]:
-    """Look for files and objects that people and tools are pointed to, and that are not there."""
+    """Find references to files and objects that do not exist."""
     return [
         f"{file.path}: there is no {name}"
         for file in files.values()
@@ -138,7 +138,7 @@ def wrong_pointers(files: Mapping[str, Facts], programs: Programs) -> list[str]:
 
 
 def wrong_settings(files: Mapping[str, Facts], programs: Programs) -> list[str]:
-    """Compare the variables that are set, and those that are described, with the settings."""
+    """Compare the variables in `.env.example`, README.md and `compose.yaml` with the settings."""
     settings = programs.settings
     containers = files["compose.yaml"].variables if "compose.yaml" in files else set()
     return [
@@ -149,7 +149,7 @@ def wrong_settings(files: Mapping[str, Facts], programs: Programs) -> list[str]:
 
 
 def wrong_dependencies(metadata: Any, programs: Programs) -> list[str]:
-    """Compare the dependencies with what is imported, for the service and for development."""
+    """Compare the dependencies with the imports, for the service and for development."""
     declared = requirements(metadata["project"]["dependencies"])
     development = requirements(metadata["dependency-groups"]["dev"])
     service, tests = programs.distributions
@@ -160,7 +160,7 @@ def wrong_dependencies(metadata: Any, programs: Programs) -> list[str]:
 
 
 def wrong_containers(files: Mapping[str, Facts], answers: Answers) -> list[str]:
-    """Compare the containers with the answers, and what they use with what there is."""
+    """Compare the containers with the answers, and their references with what is defined."""
     if "compose.yaml" not in files:
         return []
     compose: Any = files["compose.yaml"].data
@@ -177,13 +177,13 @@ def wrong_containers(files: Mapping[str, Facts], answers: Answers) -> list[str]:
     volumes = {mount.partition(":")[0] for mount in mounts}
     return [
         *differences("a container", set(services), expected),
-        *differences("a container that is awaited", awaited, awaited & set(services)),
+        *differences("a container that another depends on", awaited, awaited & set(services)),
         *differences("a volume", set(compose.get("volumes", ())), volumes),
     ]
 
 
 def differences(what: str, there: AbstractSet[str], expected: AbstractSet[str]) -> list[str]:
-    """Say what there is too much and too little of."""
+    """Return a message for each name that is unexpected or missing."""
     if there == expected:
         return []
     return [
@@ -193,7 +193,7 @@ def differences(what: str, there: AbstractSet[str], expected: AbstractSet[str]) 
 
 
 def imported(names: Iterable[str]) -> set[str]:
-    """Return the distributions that it takes to import all this."""
+    """Return the distributions that imports of these names require."""
     unknown = {name for name in names if "." not in name and name not in DISTRIBUTIONS}
     return unknown | {DISTRIBUTIONS[name] for name in names if name in DISTRIBUTIONS}
 
@@ -204,5 +204,5 @@ def requirements(lines: Iterable[str]) -> set[str]:
 
 
 def with_bases(names: Iterable[str]) -> set[str]:
-    """Return names of distributions, and of those with extras the ones without as well."""
+    """Return the names of distributions, and those with extras without them too."""
     return {part for name in names for part in (name, name.partition("[")[0])}

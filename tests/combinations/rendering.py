@@ -1,4 +1,4 @@
-"""What Cookiecutter generates, in memory: a file once for all answers that it is the same for."""
+"""Render projects in memory, each file only once for answers that do not change it."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.template import (
 )
 
 Texts = dict[str, str]
-"""What the files of a project say, by path."""
+"""The contents of the files of a project by path."""
 
 
 class Template:
@@ -39,19 +39,19 @@ class Template:
         self._texts: dict[tuple[Answer, ...], str] = {}
 
     def render(self, answers: Answers) -> str:
-        """Return what the file says after these answers."""
+        """Return the rendered file, without its record of the answers."""
         if not self.questions:
             return self.text
         key = tuple([answers[question] for question in self.questions])
         text = self._texts.get(key)
         if text is None:
-            # It is given no other answers, so it cannot depend on them: one more is an error.
+            # Rendered with these answers only, so a dependency on another one is an error.
             known = dict(zip(self.questions, key, strict=True))
             text = self._texts[key] = self._template.render(cookiecutter=known)
         return text
 
     def render_whole(self, answers: Answers) -> str:
-        """Return what the file says after these answers, them included."""
+        """Return the rendered file, with its record of the answers."""
         return self._whole.render(cookiecutter=answers) if self.questions else self.text
 
 
@@ -63,7 +63,7 @@ def drop_answers(parsed: nodes.Template) -> None:
 
 
 def repeats_answers(node: nodes.Node) -> bool:
-    """Whether a part of a template looks answers up by names that are in a variable."""
+    """Return whether a part of a template looks up answers by names in a variable."""
     looked_up = (found.node for found in node.find_all(nodes.Getitem))
     return isinstance(node, nodes.For) and any(
         isinstance(each, nodes.Name) and each.name == "cookiecutter" for each in looked_up
@@ -92,13 +92,13 @@ def hook(name: str) -> Any:
 
 
 def problems(answers: Answers) -> list[str]:
-    """Return why the template's own hook refuses the answers."""
+    """Return the problems that the hook of the template finds in the answers."""
     found: list[str] = hook("pre_gen_project").problems(answers, [])
     return found
 
 
 def render(answers: Answers) -> Texts:
-    """Return the project that is generated after these answers, but for `.env` and the answers."""
+    """Return the project for these answers, without `.env` and its record of the answers."""
     complete = with_derived(answers)
     return {template.path: template.render(complete) for template in unpruned(complete)}
 
@@ -115,7 +115,7 @@ def unpruned(complete: dict[str, Any]) -> list[Template]:
 
 
 def difference(answers: Answers, project: Path) -> set[str]:
-    """Return the files in which a project on disk is not the one in memory, but for `.env`."""
+    """Return the files that differ between a project on disk and in memory, except for `.env`."""
     complete = with_derived(answers)
     texts = {template.path: template.render_whole(complete) for template in unpruned(complete)}
     written = {path: (project / path).read_bytes() for path in files_below(project) - {".env"}}

@@ -1,4 +1,4 @@
-"""A service with all that its requests need, served as its README says."""
+"""Serve a project with its database, and get the credentials that requests to it need."""
 
 import json
 import time
@@ -14,34 +14,34 @@ from tests.support.raw import ask, sign
 from tests.support.service import Service, serving
 
 SECRET = "a-secret-that-both-know-of-32-bytes"
-# As many requests as schemathesis makes, and as many passwords.
-PATIENT = {
+# Settings that allow the many requests of Schemathesis, and hash passwords quickly.
+SETTINGS = {
     "RATE_LIMIT": "1000000/minute",
     "LOGIN_LIMIT": "1000000/minute",
     "LOGIN_LIMIT_ADDRESS": "1000000/minute",
     "ARGON2_TIME_COST": "1",
     "ARGON2_MEMORY_COST": "19456",
-    # In place of an identity provider.
+    # Instead of an identity provider.
     "JWT_SECRET_KEY": SECRET,
 }
 
 
 @contextmanager
 def served(project: Path, answers: Answers) -> Iterator[Service]:
-    """Serve a project with its own `.env`, and a database that has the schema."""
+    """Serve a project with its own `.env`, and with a database that has the schema."""
     if answers["database"] != "postgresql":
-        with serving(project, **PATIENT) as service:
+        with serving(project, **SETTINGS) as service:
             yield service
         return
     with (
         database(project) as created,
-        serving(project, DATABASE_URL=created.url, **PATIENT) as service,
+        serving(project, DATABASE_URL=created.url, **SETTINGS) as service,
     ):
         yield service
 
 
 def credentials(service: Service, project: Path, answers: Answers) -> dict[str, str]:
-    """Return the headers of a client that may do everything."""
+    """Return the headers of a client with all credentials."""
     lines = (project / ".env").read_text(encoding="utf-8").splitlines()
     env = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     headers = {"X-API-Key": env["API_KEYS"]} if answers["use_api_key"] else {}
@@ -57,7 +57,7 @@ def credentials(service: Service, project: Path, answers: Answers) -> dict[str, 
 
 
 def token(env: dict[str, str]) -> str:
-    """Return a token as the issuer that the service believes would make it."""
+    """Return a token of the issuer that the service trusts."""
     now = int(time.time())
     claims = {
         "iss": env["JWT_ISSUER"],
@@ -71,8 +71,8 @@ def token(env: dict[str, str]) -> str:
 
 
 def post(service: Service, path: str, body: str, headers: dict[str, str]) -> Any:
-    """Send a body, and return the content of the answer."""
+    """Send a POST request, and return the decoded body of the response."""
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    answer = ask(service, path.encode(), *named, method=b"POST", body=body.encode())
-    assert answer.status < 300, answer
-    return json.loads(answer.body)
+    response = ask(service, path.encode(), *named, method=b"POST", body=body.encode())
+    assert response.status < 300, response
+    return json.loads(response.body)

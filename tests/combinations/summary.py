@@ -1,4 +1,4 @@
-"""The line at the end of a run, which says how many combinations were proven."""
+"""A line at the end of a test run with the number of combinations that were tested."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ COUNTED = ("generated", "refused", "checked", "tested", "served")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Add up what the tests have recorded, in whichever process they ran."""
+    """Add up the counts that the tests have recorded in all processes."""
     counts: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed"):
         if report.when == "call":

@@ -1,4 +1,4 @@
-"""Projects of the covering array: type-checked, served and asked."""
+"""Projects of the covering array: types, and responses as documented in OpenAPI."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.service import run
 
 pytestmark = pytest.mark.slow
 
-# `Allow` of a 405 names the methods of one route: Starlette has one for each.
+# `Allow` of a 405 names the methods of one route only, because Starlette has a route per method.
 CHECKS = ["--checks=all", "--exclude-checks=allow_header_conformance"]
 AMOUNT = ["--phases=examples,coverage,fuzzing", "--max-examples=10", "--seed=1"]
 AMOUNT += ["--no-shrink", "--generation-database=none"]
@@ -27,24 +27,23 @@ RecordProperty = Callable[[str, object], None]
     params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in covering_array()],
 )
 def answers(request: pytest.FixtureRequest) -> Answers:
-    """The answers of a row."""
+    """Return one row of the covering array."""
     return covering_array()[request.param]
 
 
 @pytest.fixture(scope="module")
 def project(install: Bake, answers: Answers) -> Path:
-    """The project of a row."""
+    """Return the project of one row."""
     project = install(**answers)
-    # The environment is no file of it.
     assert difference(answers, project) == set()
     return project
 
 
-def test_its_types_are_right(project: Path, shared: Path) -> None:
+def test_it_passes_mypy(project: Path, shared: Path) -> None:
     run(project, ".venv/bin/mypy", f"--cache-dir={shared / 'mypy'}")
 
 
-def test_it_answers_as_its_schema_says(
+def test_its_responses_conform_to_its_schema(
     project: Path, answers: Answers, record_property: RecordProperty
 ) -> None:
     with served(project, answers) as service:

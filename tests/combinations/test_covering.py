@@ -1,4 +1,4 @@
-"""The set of combinations that are installed, tested and served holds what it promises."""
+"""The covering array, whose combinations are installed, tested and served, is complete."""
 
 import itertools
 
@@ -7,7 +7,7 @@ from tests.combinations.covering import covering_array
 from tests.support.picks import COMBINATIONS, DEFAULTS, QUESTIONS
 
 
-def test_every_three_answers_that_can_meet_do() -> None:
+def test_every_three_answers_that_are_allowed_together_occur() -> None:
     rows = list(covering_array().values())
     for three in itertools.combinations(CHOICES, 3):
         met = {tuple(answers[question] for question in three) for answers in rows}
@@ -17,18 +17,18 @@ def test_every_three_answers_that_can_meet_do() -> None:
             assert (answers in met) != refused, alone
 
 
-def test_it_asks_every_question_that_shapes_a_project() -> None:
+def test_every_question_with_choices_is_varied() -> None:
     kinds = {question: type(default) for question, default in QUESTIONS.items()}
     assert list(CHOICES) == [question for question, kind in kinds.items() if kind is not str]
 
 
-def test_none_all_and_each_alone_are_there() -> None:
+def test_it_contains_the_named_combinations() -> None:
     array = covering_array()
     for name, answers in COMBINATIONS.items():
         assert array[name] == DEFAULTS | answers
 
 
-def test_no_row_is_there_twice_or_refused() -> None:
+def test_no_row_is_a_duplicate_or_invalid() -> None:
     rows = list(covering_array().values())
     assert not any(is_refused(answers) for answers in rows)
     assert len({tuple(answers.items()) for answers in rows}) == len(rows)

@@ -1,4 +1,4 @@
-"""Projects of the covering array: their own tests, and that these cover all of it."""
+"""Projects of the covering array: their own tests pass and cover them completely."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from tests.support.service import run_own_tests
 pytestmark = pytest.mark.slow
 
 ROWS = [
-    # A minute for each of the large ones.
+    # The large projects take a minute each.
     pytest.param(name, marks=[] if name in COMBINATIONS else pytest.mark.weekly)
     for name in covering_array()
 ]

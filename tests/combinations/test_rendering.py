@@ -1,4 +1,4 @@
-"""What is rendered in memory is what Cookiecutter writes, byte for byte."""
+"""Projects that are rendered in memory equal those of Cookiecutter, byte for byte."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.support.picks import COMBINATIONS, DEFAULTS
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
-def test_memory_holds_what_cookiecutter_writes(projects: Projects, combination: str) -> None:
+def test_the_rendering_equals_that_of_cookiecutter(projects: Projects, combination: str) -> None:
     assert difference(DEFAULTS | COMBINATIONS[combination], projects(combination)) == set()

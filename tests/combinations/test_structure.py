@@ -1,4 +1,4 @@
-"""Every combination of answers, rendered in memory: what is in a project, and that it fits."""
+"""Every combination of answers, rendered in memory: its files are complete and consistent."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tests.support.picks import DEFAULTS, Answers
 
 
 class Distinct:
-    """What the files of many projects say, each text of a file once."""
+    """The distinct contents of each file in many projects."""
 
     def __init__(self) -> None:
         self.numbers: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -27,7 +27,7 @@ class Distinct:
             numbers.setdefault(text, len(numbers))
 
     def write(self, directory: Path) -> None:
-        """Write a project with the first text of each file, and in it one with the second, ..."""
+        """Write a project with the first content of each file, and further ones inside it."""
         for path, numbers in self.numbers.items():
             for text, number in numbers.items():
                 target = directory / (str(number) if number else "") / path
@@ -39,7 +39,7 @@ def test_the_covering_array(tmp_path: Path) -> None:
     check(covering_array().values(), tmp_path)
 
 
-# Divided by the answers that most files depend on.
+# Parametrized by the questions on which most files depend.
 @pytest.mark.slow
 @pytest.mark.parametrize("jwt", CHOICES["jwt"])
 @pytest.mark.parametrize("database", CHOICES["database"])
@@ -64,7 +64,7 @@ def test_every_combination(
 
 
 def check(combinations: Iterable[Answers], directory: Path) -> None:
-    """Render combinations, and check them one by one, and their style together."""
+    """Render combinations, check each of them, and check the style of all distinct files."""
     found: defaultdict[str, list[Answers]] = defaultdict(list)
     distinct = Distinct()
     for answers in combinations:
@@ -85,13 +85,13 @@ def check(combinations: Iterable[Answers], directory: Path) -> None:
 
 
 def report(found: dict[str, list[Answers]]) -> str:
-    """Say for each problem how many combinations have it, and which is the first."""
+    """Return a message with the number of combinations that have each problem, and the first."""
     return "\n".join(
         f"{problem} ({len(where)}, such as {changes(where[0])})" for problem, where in found.items()
     )
 
 
 def changes(answers: Answers) -> str:
-    """Show the answers that are not the defaults."""
+    """Return the answers that differ from the defaults, as a text."""
     others = [it for it in answers.items() if it not in DEFAULTS.items()]
     return " ".join(f"{question}={answer}" for question, answer in others) or "the defaults"

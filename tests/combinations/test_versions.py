@@ -1,6 +1,6 @@
-"""Projects in fresh environments that hold exactly what they declare, of every allowed age.
+"""Projects in environments with exactly their dependencies, in the lowest and newest versions.
 
-With the newest versions, `tests/service/test_generated_project.py` tests further combinations.
+`tests/service/test_generated_project.py` tests further combinations with the newest versions.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.service import uv
 
 pytestmark = pytest.mark.slow
 
-# What excludes what is in the combination of everything.
+# The answers that exclude those in `EVERYTHING`.
 OTHERS: Answers = {"jwt": "verify", "database": "postgresql", "background_tasks": "fastapi"}
 PROJECTS: dict[str, Answers] = {
     "default": COMBINATIONS["default"],

@@ -1,7 +1,7 @@
-"""Whatever is answered: a project that holds the text as it was given, or one refusal.
+"""Any answer either appears unchanged in the project, or is rejected with a message.
 
-Most cases render the files that hold an answer, by the template's own hooks and Cookiecutter's own
-reading of the command line; some run all of Cookiecutter, with its directories and processes.
+Most cases run the hooks, and render only the files that contain answers. They read the command
+line with Cookiecutter's own code. Some cases run Cookiecutter as a whole.
 """
 
 import ast
@@ -33,7 +33,7 @@ from tests.support.template import CONTEXT, ROOT, TREE, files_below, load_hook, 
 from tests.support.template import cookiecutter as command
 
 TEXTS = [question for question, default in QUESTIONS.items() if isinstance(default, str)]
-# The files of a project that hold the text of an answer.
+# The files of a project that contain the texts of answers.
 HOLDERS = ["README.md", "app/factory.py", "pyproject.toml"]
 
 HARMLESS = [
@@ -97,11 +97,11 @@ EMAILS = ["@", "you", "example.com", "ї", '"', "\\", "<", ">", " ", ",", "\n", 
 
 
 def joined(fragments: list[str], size: int = 5) -> st.SearchStrategy[str]:
-    """Text that is put together of fragments."""
+    """Return a strategy for texts that are composed of fragments."""
     return st.lists(st.sampled_from(fragments), min_size=1, max_size=size).map("".join)
 
 
-# No system hands over a NUL, nor half of a surrogate pair but those that stand for a byte.
+# No system passes a NUL on a command line, or a lone surrogate except those that encode a byte.
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
 harmless = joined(HARMLESS, 10)
 texts = harmless | harmless | joined(HARMLESS + UNSAFE) | st.text(characters, max_size=250)
@@ -125,7 +125,7 @@ raw = st.builds(lambda texts, more: texts | dict(more), typed, st.lists(others, 
 def fuzz(
     examples: int, cases: st.SearchStrategy[dict[str, Any]], check: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Run a check on the same cases each time."""
+    """Run a check on generated cases, which are the same in every run."""
     quiet = settings(
         max_examples=examples,
         derandomize=True,
@@ -139,32 +139,32 @@ def fuzz(
 
 @cache
 def environment() -> Environment:
-    """Jinja as Cookiecutter sets it up for this template."""
+    """Return the Jinja environment that Cookiecutter creates for this template."""
     made: Environment = create_env_with_context({"cookiecutter": CONTEXT})
     return made
 
 
 @cache
 def holder(path: str) -> Template:
-    """Return a file that holds answers, as Cookiecutter reads it."""
+    """Return a file that contains answers as a Jinja template."""
     return environment().from_string((TREE / path).read_text(encoding="utf-8"))
 
 
 def read(raw: dict[str, str]) -> dict[str, Any]:
-    """Return the answers that Cookiecutter reads from its command line."""
+    """Return the answers that Cookiecutter reads from a command line."""
     context = generate_context(str(ROOT / "cookiecutter.json"), extra_context=raw)
     answers: dict[str, Any] = prompt_for_config(context, no_input=True)
     return answers
 
 
 def quoted(text: str) -> str:
-    """Return a value for the command line, where Jinja is live, that stands for `text`."""
+    """Return a value for the command line, which Jinja renders, that evaluates to `text`."""
     units = "".join(f"\\U{ord(character):08x}" for character in text)
     return f"{{{{ '{units}' }}}}"
 
 
 def refusals(answers: dict[str, Any]) -> list[str]:
-    """Return the lines that refuse the answers; there are none for answers that are fine."""
+    """Return the problems that the hook finds in the answers, one line each."""
     lines: list[str] = load_hook("pre_gen_project", answers).problems(answers, [])
     for line in lines:
         assert line.partition(": ")[0] in QUESTIONS
@@ -174,7 +174,7 @@ def refusals(answers: dict[str, Any]) -> list[str]:
 
 
 def check_files(read: Callable[[str], str], answers: dict[str, Any]) -> None:
-    """Check that the files of a project say what was answered."""
+    """Check that the files of a project contain the answers."""
     project = tomllib.loads(read("pyproject.toml"))["project"]
     author = {"name": answers["author_name"], "email": answers["author_email"]}
     author = {key: text for key, text in author.items() if text}
@@ -190,65 +190,65 @@ def check_files(read: Callable[[str], str], answers: dict[str, Any]) -> None:
         and isinstance(node.func, ast.Name)
         and node.func.id == "FastAPI"
     ]
-    said = {keyword.arg: keyword.value for keyword in app.keywords}
-    assert ast.literal_eval(said["title"]) == title
-    assert ast.literal_eval(said["description"]) == description
+    keywords = {keyword.arg: keyword.value for keyword in app.keywords}
+    assert ast.literal_eval(keywords["title"]) == title
+    assert ast.literal_eval(keywords["description"]) == description
 
 
 def check_rendered(answers: dict[str, Any], keep: Callable[[str], None]) -> None:
-    """Check what the template makes of answers that nobody refused; `keep` gets the factory."""
+    """Check the project of valid answers. `keep`: is called with the text of its factory."""
     assert json.loads(load_hook("post_gen_project", answers).ANSWERS) == answers
     complete = with_derived(answers)
     files = {path: holder(path).render(cookiecutter=complete) for path in HOLDERS}
     for text in files.values():
-        # As Cookiecutter writes it to a file.
+        # Cookiecutter must be able to write it to a file.
         text.encode("utf-8")
     check_files(files.__getitem__, answers)
     keep(files["app/factory.py"])
 
 
 class Factories:
-    """The factories that were rendered, to format all of them in one run."""
+    """The factories that were rendered, to check the format of all of them in one run."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.count = 0
 
     def keep(self, factory: str) -> None:
-        """Write a factory to a file of its own."""
+        """Write a factory to a new file."""
         self.count += 1
         (self.directory / f"factory_{self.count}.py").write_text(factory, encoding="utf-8")
 
     def check_format(self) -> None:
-        """Check that the formatter leaves them as they are."""
+        """Check that the formatter does not change any factory."""
         command = [sys.executable, "-m", "ruff", "format", "--check", "--quiet", "--no-cache"]
         config = ["--config", "line-length = 100"]
         subprocess.run([*command, *config, str(self.directory)], check=True)
 
 
 @pytest.mark.parametrize("examples", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_text_arrives_as_it_was_typed_or_is_refused(examples: int, tmp_path: Path) -> None:
+def test_typed_text_is_kept_unchanged_or_rejected(examples: int, tmp_path: Path) -> None:
     factories = Factories(tmp_path)
-    seen = {"refused": 0, "rendered": 0}
+    seen = {"rejected": 0, "rendered": 0}
 
     def check(typed: dict[str, str]) -> None:
         answers = DEFAULTS | typed
         if refusals(answers):
-            seen["refused"] += 1
+            seen["rejected"] += 1
         else:
             seen["rendered"] += 1
             check_rendered(answers, factories.keep)
 
     fuzz(examples, typed, check)
     factories.check_format()
-    # Neither half of the promise is tested by chance alone.
+    # Both outcomes must occur often enough.
     assert min(seen.values()) > examples / 10
 
 
 def expected(question: str, value: str) -> Answer:
-    """Return the answer that a value on the command line stands for.
+    """Return the answer that Cookiecutter should read from a value on the command line.
 
-    Raises ValueError for a value that stands for none, and what Jinja raises.
+    Raises ValueError for an invalid value, and the errors of Jinja.
     """
     default = QUESTIONS[question]
     if isinstance(default, bool):
@@ -264,47 +264,47 @@ def expected(question: str, value: str) -> Answer:
 
 
 def names_directory(slug: str) -> bool:
-    """Whether a slug could be the name of one directory, good or bad."""
+    """Return whether a slug can be the name of a directory."""
     return bool(slug.strip(".")) and not set("/\\") & set(slug) and len(os.fsencode(slug)) < 256
 
 
 @pytest.mark.parametrize("examples", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_the_command_line_is_read_as_jinja_or_refused(examples: int, tmp_path: Path) -> None:
+def test_values_on_the_command_line_are_rendered_or_rejected(examples: int, tmp_path: Path) -> None:
     factories = Factories(tmp_path)
-    said: list[str] = []
+    rejections: list[str] = []
 
     def check(raw: dict[str, str]) -> None:
         wanted: Answers = {}
-        slips = []
+        mistakes = []
         for question, value in raw.items():
             try:
                 wanted[question] = expected(question, value)
             except ValueError:
-                slips.append(f"variable {question}")
+                mistakes.append(f"variable {question}")
             except TemplateError as error:
-                # The caller's own Jinja, which Cookiecutter meets before the template does.
-                slips.append(str(error))
+                # Cookiecutter renders the values of the user before the template.
+                mistakes.append(str(error))
         if not names_directory(str(wanted.get("project_slug", "a"))):
-            slips.append("project_slug: is not a valid directory name; use ASCII letters")
+            mistakes.append("project_slug: is not a valid directory name; use ASCII letters")
         try:
             answers = read(raw)
-        except (ValueError, TemplateError, UndefinedVariableInTemplate) as refusal:
-            said.append(f"{refusal} {refusal.__cause__}")
-            assert any(slip in said[-1] for slip in slips)
+        except (ValueError, TemplateError, UndefinedVariableInTemplate) as error:
+            rejections.append(f"{error} {error.__cause__}")
+            assert any(mistake in rejections[-1] for mistake in mistakes)
             return
-        assert not slips
+        assert not mistakes
         assert {question: answers[question] for question in raw} == wanted
         if not refusals(answers):
             check_rendered(answers, factories.keep)
 
     fuzz(examples, raw, check)
     factories.check_format()
-    assert min(factories.count, len(said)) > examples / 10
+    assert min(factories.count, len(rejections)) > examples / 10
 
 
 @pytest.mark.parametrize("examples", [6, pytest.param(80, marks=pytest.mark.slow)])
-def test_a_project_or_nothing_is_in_the_directory(examples: int, tmp_path: Path) -> None:
-    # Prompts hand over what was typed; here, it is what a quoted value stands for.
+def test_the_directory_has_a_complete_project_or_nothing(examples: int, tmp_path: Path) -> None:
+    # Quoted values, because Cookiecutter would render them, unlike answers at its prompts.
     home = tmp_path / "cookiecutter.yaml"
     home.write_text(f"replay_dir: {tmp_path / 'replay'}\n", encoding="utf-8")
     count = 0
@@ -328,20 +328,20 @@ def test_a_project_or_nothing_is_in_the_directory(examples: int, tmp_path: Path)
                     output_dir=str(output),
                     config_file=str(home),
                 )
-                refused: Exception | None = None
+                rejection: Exception | None = None
             except (FailedHookException, TemplateError) as error:
-                refused = error
+                rejection = error
             captured.seek(0)
-            said = captured.read().decode()
-        if refused is not None:
+            stderr = captured.read().decode()
+        if rejection is not None:
             assert list((tmp_path / f"out {count}").rglob("*")) == [output]
-            if isinstance(refused, FailedHookException):
-                assert said.startswith("ERROR: No project was generated. Invalid answers:\n")
-                refused_for = [line.partition(":")[0] for line in said.splitlines()[1:]]
-                assert refused_for
-                assert set(refused_for) <= set(typed) | {"project_slug"}
+            if isinstance(rejection, FailedHookException):
+                assert stderr.startswith("ERROR: No project was generated. Invalid answers:\n")
+                rejected = [line.partition(":")[0] for line in stderr.splitlines()[1:]]
+                assert rejected
+                assert set(rejected) <= set(typed) | {"project_slug"}
             else:
-                assert "project_slug: is not a valid directory name" in str(refused)
+                assert "project_slug: is not a valid directory name" in str(rejection)
             return
         [project] = output.iterdir()
         complete: Answers = DEFAULTS | {"project_slug": project.name} | answers
@@ -354,7 +354,7 @@ def test_a_project_or_nothing_is_in_the_directory(examples: int, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "message"),
     [
         ("use_cors=whatever", "whatever provided for variable use_cors could not be converted"),
         ("ci=jenkins", "jenkins provided for choice variable ci, but the choices are"),
@@ -362,23 +362,23 @@ def test_a_project_or_nothing_is_in_the_directory(examples: int, tmp_path: Path)
         ("project_slug=a b", "project_slug: 'a b' is not a valid name"),
     ],
 )
-def test_the_command_refuses(argument: str, said: str, tmp_path: Path) -> None:
+def test_the_command_rejects_invalid_arguments(argument: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     result = command("--no-input", argument, output=tmp_path / "out")
     assert result.returncode == 1
-    assert said in result.stdout + result.stderr
+    assert message in result.stdout + result.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("slug", ["", ".", "..", "a/b/c", "../up", "a\\b", "я" * 128])
-def test_a_slug_that_names_no_directory_makes_none(slug: str) -> None:
-    # Cookiecutter would make the directories of a/b, and remove the last of them alone.
+def test_a_slug_that_is_not_a_directory_name_creates_no_directory(slug: str) -> None:
+    # For a/b, Cookiecutter would create two directories and remove only the last one.
     with pytest.raises(TemplateError, match="project_slug: is not a valid directory name; use "):
         read({"project_slug": slug})
 
 
 @pytest.mark.parametrize("path", HOLDERS)
-def test_these_files_hold_answers(path: str) -> None:
+def test_the_files_contain_answers(path: str) -> None:
     assert any(
         f"cookiecutter.{question}" in (TREE / path).read_text(encoding="utf-8")
         for question in TEXTS

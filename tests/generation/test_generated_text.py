@@ -1,4 +1,4 @@
-"""What the files of a project say, and what they must not."""
+"""The contents of generated files."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from tests.conftest import Bake, Projects
 from tests.support.picks import COMBINATIONS, OWNED, Answers, Owned, owned_by
 from tests.support.template import cookiecutter, files_below, typing
 
-# What GitHub fills in itself.
+# Expressions that GitHub evaluates.
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 # In the README: the answers to all questions, also to those about options that are off.
 REPRODUCTION = re.compile(r"^uvx c(ookiecutter|ruft link) .*?(?=^```)", re.DOTALL | re.MULTILINE)
@@ -27,7 +27,7 @@ HOSTILE: Answers = {
 
 
 def texts(project: Path) -> dict[str, str]:
-    """Return what the files of a project say, line endings as they are, by path."""
+    """Return the contents of the files of a project by path, with their line endings."""
     return {
         path: (project / path).read_bytes().decode("utf-8") for path in sorted(files_below(project))
     }
@@ -40,37 +40,41 @@ def test_no_jinja_is_left(projects: Projects, combination: str) -> None:
 
 
 def mentions(project: Path, rows: Iterable[Owned]) -> set[tuple[str, str]]:
-    """Return in which files of a project, their names included, which words of the rows are."""
-    said = {
+    """Return each file of a project with each word of the rows in its path or text."""
+    found = {
         path: f"{path}\n{REPRODUCTION.sub('', text)}".lower()
         for path, text in texts(project).items()
     }
     words = {word for row in rows for word in row.words}
-    return {(path, word) for path in said for word in words if word.lower() in said[path]}
+    return {(path, word) for path in found for word in words if word.lower() in found[path]}
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
-def test_nothing_mentions_what_was_not_picked(projects: Projects, combination: str) -> None:
+def test_no_file_mentions_an_option_that_was_not_chosen(
+    projects: Projects, combination: str
+) -> None:
     taken = owned_by(COMBINATIONS[combination])
     left_out = [row for row in OWNED if row not in taken]
     assert sorted(mentions(projects(combination), left_out)) == []
 
 
 @pytest.mark.parametrize("row", OWNED, ids=lambda row: f"{row}-{row.words[0]}")
-def test_no_word_is_idle(projects: Projects, row: Owned) -> None:
+def test_every_word_occurs_if_its_option_is_chosen(projects: Projects, row: Owned) -> None:
     project = projects(f"{row.question}={row.answers[0]}")
     assert {word for _, word in mentions(project, [row])} == set(row.words)
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
-def test_lines_end_as_they_should(projects: Projects, combination: str) -> None:
+def test_lines_have_unix_endings_and_no_trailing_white_space(
+    projects: Projects, combination: str
+) -> None:
     for path, text in texts(projects(combination)).items():
         assert "\r" not in text, path
         assert text == "" or re.search(r"[^\n]\n\Z", text), path
         assert not re.search(r"[ \t]\n", text), path
 
 
-def test_ruff_has_nothing_to_say(projects: Projects) -> None:
+def test_projects_pass_ruff(projects: Projects) -> None:
     directories = [str(projects(combination)) for combination in COMBINATIONS]
     for command in (["check"], ["format", "--check"]):
         subprocess.run(
@@ -79,7 +83,7 @@ def test_ruff_has_nothing_to_say(projects: Projects) -> None:
 
 
 def check_texts(project: Path, answers: Answers) -> None:
-    """Check that a project says in its metadata and its README what was answered."""
+    """Check that the metadata and the README of a project contain the answers."""
     metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert metadata["description"] == answers["description"]
     assert metadata["authors"][0]["name"] == answers["author_name"]
@@ -88,13 +92,13 @@ def check_texts(project: Path, answers: Answers) -> None:
 
 
 @pytest.mark.parametrize("combination", ["nothing", "everything"])
-def test_text_arrives_as_it_was_answered(bake: Bake, combination: str) -> None:
+def test_hostile_text_is_kept_unchanged(bake: Bake, combination: str) -> None:
     project = bake(**COMBINATIONS[combination], **HOSTILE)
     check_texts(project, HOSTILE)
 
 
-def test_jinja_arrives_as_it_was_typed(tmp_path: Path) -> None:
-    # On the command line Cookiecutter itself renders the answers, at its prompts it does not.
+def test_jinja_is_kept_unchanged(tmp_path: Path) -> None:
+    # Cookiecutter renders answers on the command line, but not those at its prompts.
     typed = HOSTILE | {"project_name": "{{ 7 * 7 }} {% x %}", "description": "# {% if %} {# }}"}
     result = cookiecutter(output=tmp_path / "out", typed=typing(typed))
     assert result.returncode == 0, result.stderr

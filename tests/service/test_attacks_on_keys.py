@@ -1,4 +1,4 @@
-"""Hostile requests to a service that asks for an API key. None reaches a route it should not."""
+"""Hostile requests to a service that requires an API key. None reaches a protected route."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.support.raw import Answer, Headers, ask, handshake
+from tests.support.raw import Headers, RawResponse, ask, handshake
 from tests.support.service import Service, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("keys")]
@@ -89,7 +89,7 @@ METHODS = [b"HEAD", b"OPTIONS", b"POST", b"PUT", b"DELETE", b"PATCH", b"TRACE", 
 
 @pytest.fixture(scope="module")
 def service(install: Bake) -> Iterator[Service]:
-    """A service with routes at all that a public path may be mistaken for."""
+    """Serve a service with routes at all paths that may be mistaken for public ones."""
     project: Path = install(use_api_key=True, use_gzip=False)
     with (project / "app" / "main.py").open("a", encoding="utf-8") as main:
         main.write(
@@ -110,18 +110,18 @@ def service(install: Bake) -> Iterator[Service]:
         yield service
 
 
-def check(answer: Answer) -> None:
-    """Fail where the application let the request in."""
-    assert REACHED not in answer.head
-    assert REACHED not in answer.body
-    assert answer.status in (400, 401, 405, 414, 431), answer.head
+def check(response: RawResponse) -> None:
+    """Fail if the request reached a route."""
+    assert REACHED not in response.head
+    assert REACHED not in response.body
+    assert response.status in (400, 401, 405, 414, 431), response.head
 
 
 def test_there_are_many() -> None:
     assert len(PATHS) + len(HOSTS) + len(KEYS) + len(METHODS) >= 40
 
 
-def test_with_the_key_it_is_all_there(service: Service) -> None:
+def test_a_valid_key_reaches_every_route(service: Service) -> None:
     for path in [b"/items", b"/docs-secret", b"/mounted/items", b"/x/y"]:
         assert ask(service, path, (b"X-API-Key", KEY)).body == REACHED
     assert ask(service, b"/items", *handshake((b"X-API-Key", KEY))).status == 101
@@ -129,34 +129,34 @@ def test_with_the_key_it_is_all_there(service: Service) -> None:
 
 def test_public_paths_are_public(service: Service) -> None:
     for path in [b"/", b"/docs", b"/redoc", b"/openapi.json", b"/healthz", b"/readyz"]:
-        answer = ask(service, path)
-        assert answer.status == 200
-        assert REACHED not in answer.body
+        response = ask(service, path)
+        assert response.status == 200
+        assert REACHED not in response.body
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:40].decode())
-def test_no_path_leads_around_the_key(path: bytes, service: Service) -> None:
+def test_no_path_bypasses_the_key(path: bytes, service: Service) -> None:
     if path == b"/?/items":  # is the public path /
         return
     check(ask(service, path))
-    answer = ask(service, path, *handshake())
-    assert answer.status in (400, 401), answer.head
+    response = ask(service, path, *handshake())
+    assert response.status in (400, 401), response.head
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=str)
-def test_no_host_leads_around_the_key(host: bytes | None, service: Service) -> None:
+def test_no_host_bypasses_the_key(host: bytes | None, service: Service) -> None:
     for path in [b"/items", b"/docs-secret"]:
         check(ask(service, path, host=host))
 
 
 @pytest.mark.parametrize("number", range(len(KEYS)))
-def test_nothing_else_is_the_key(number: int, service: Service) -> None:
+def test_invalid_keys_are_rejected(number: int, service: Service) -> None:
     check(ask(service, b"/items", *KEYS[number]))
-    if all(len(value) < 8000 for _, value in KEYS[number]):  # else uvicorn does not answer
-        answer = ask(service, b"/items", *handshake(*KEYS[number]))
-        assert answer.status in (400, 401), answer.head
+    if all(len(value) < 8000 for _, value in KEYS[number]):  # else uvicorn sends no response
+        response = ask(service, b"/items", *handshake(*KEYS[number]))
+        assert response.status in (400, 401), response.head
 
 
 @pytest.mark.parametrize("method", METHODS, ids=bytes.decode)
-def test_no_method_leads_around_the_key(method: bytes, service: Service) -> None:
+def test_no_method_bypasses_the_key(method: bytes, service: Service) -> None:
     check(ask(service, b"/items", method=method))

@@ -1,4 +1,4 @@
-"""Refresh tokens used twice, by two tabs and by a thief, at two processes on PostgreSQL."""
+"""Reuse of refresh tokens, by two tabs and by a thief, with two processes on PostgreSQL."""
 
 import json
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ class Client:
         self.connection = HTTPConnection(urlsplit(address).netloc, timeout=10)
 
     def post(self, path: str, body: str, kind: str = "application/json") -> tuple[int, Any]:
-        """Send a request, and return the status and the answer."""
+        """Send a request, and return the status and the decoded body of the response."""
         self.connection.request("POST", path, body, {"Content-Type": kind})
-        with self.connection.getresponse() as answer:
-            content = answer.read()
-            return answer.status, json.loads(content) if content else None
+        with self.connection.getresponse() as response:
+            content = response.read()
+            return response.status, json.loads(content) if content else None
 
     def refresh(self, token: str) -> tuple[int, Any]:
         """Exchange a refresh token."""
@@ -50,13 +50,13 @@ class Client:
 
 @pytest.fixture(scope="module")
 def project(install: Bake) -> Path:
-    """A project that issues tokens, from a server of PostgreSQL."""
+    """Return a project that issues tokens, with PostgreSQL."""
     return install(jwt="issue", database="postgresql")
 
 
 @pytest.fixture(scope="module")
 def database(project: Path) -> Iterator[Database]:
-    """A database with the schema."""
+    """Create a database with the schema of the project."""
     with postgresql.database(project) as database:
         yield database
 
@@ -65,7 +65,7 @@ def database(project: Path) -> Iterator[Database]:
 def clients(
     project: Path, database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Client]]:
-    """A client of each of two processes, and a user."""
+    """Serve two processes, register a user, and return a client of each process."""
     with ExitStack() as stack:
         clients = []
         for name in ["first", "second"]:
@@ -81,7 +81,7 @@ def clients(
 
 
 def at_once(clients: list[Client], token: str, pool: ThreadPoolExecutor) -> list[tuple[int, Any]]:
-    """Refresh a token at all processes at the same instant."""
+    """Refresh a token with all clients at the same time."""
     barrier = Barrier(len(clients))
 
     def refresh(client: Client) -> tuple[int, Any]:
@@ -91,16 +91,14 @@ def at_once(clients: list[Client], token: str, pool: ThreadPoolExecutor) -> list
     return list(pool.map(refresh, clients))
 
 
-def test_two_tabs_stay_logged_in_and_have_one_login(
-    clients: list[Client], database: Database
-) -> None:
+def test_two_tabs_share_one_login(clients: list[Client], database: Database) -> None:
     token = clients[0].log_in()
     seen = [token]
     with ThreadPoolExecutor(len(clients)) as pool:
         for _ in range(TIMES):
-            answers = at_once(clients, token, pool)
-            assert [status for status, _ in answers] == [200, 200]
-            tokens = {tokens["refresh_token"] for _, tokens in answers}
+            responses = at_once(clients, token, pool)
+            assert [status for status, _ in responses] == [200, 200]
+            tokens = {tokens["refresh_token"] for _, tokens in responses}
             assert len(tokens) == 1
             token = tokens.pop()
             seen.append(token)
@@ -109,36 +107,36 @@ def test_two_tabs_stay_logged_in_and_have_one_login(
 
 
 @pytest.mark.parametrize("age", [2, 3, 10])
-def test_a_thief_ends_the_login_at_every_process(
+def test_reuse_of_a_token_ends_the_login_in_every_process(
     age: int, clients: list[Client], database: Database
 ) -> None:
     tokens = [clients[0].log_in()]
     for turn in range(age):
-        status, answer = clients[turn % 2].refresh(tokens[-1])
+        status, response = clients[turn % 2].refresh(tokens[-1])
         assert status == 200
-        tokens.append(answer["refresh_token"])
+        tokens.append(response["refresh_token"])
     assert clients[1].refresh(tokens[-1 - age])[0] == 401
     for client in clients:
         for token in tokens:
             assert client.refresh(token)[0] == 401
 
 
-def test_a_thief_and_a_victim_at_once_leave_no_login(
+def test_concurrent_use_by_a_thief_and_a_victim_ends_the_login(
     clients: list[Client], database: Database
 ) -> None:
     database.run("DELETE FROM logins")
     with ThreadPoolExecutor(len(clients)) as pool:
         for _ in range(10):
             stolen = clients[0].log_in()
-            _, answer = clients[0].refresh(stolen)
-            _, answer = clients[0].refresh(answer["refresh_token"])
+            _, response = clients[0].refresh(stolen)
+            _, response = clients[0].refresh(response["refresh_token"])
             barrier = Barrier(2)
 
             def use(client: Client, token: str, barrier: Barrier = barrier) -> int:
                 barrier.wait()
                 return client.refresh(token)[0]
 
-            thief, victim = pool.map(use, clients, [stolen, answer["refresh_token"]])
+            thief, victim = pool.map(use, clients, [stolen, response["refresh_token"]])
             assert thief == 401
             assert victim in (200, 401)
     assert database.run("SELECT count(*) FROM logins") == "0"

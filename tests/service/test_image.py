@@ -1,6 +1,6 @@
-"""The instructions of a Dockerfile, carried out without an engine: as it says, where it says.
+"""The instructions of a Dockerfile, carried out without a container engine.
 
-What is not carried out: the `FROM` images, and `useradd`, whose number the processes here bear.
+Except for `FROM`, whose images are not used, and `useradd`, whose user id the processes get here.
 """
 
 import json
@@ -34,22 +34,22 @@ ADDUSER = "useradd --system --no-create-home --uid 10001 app"
 
 @dataclass
 class Stage:
-    """One stage of a Dockerfile: its instructions, as name and rest."""
+    """One stage of a Dockerfile: the name and the arguments of each instruction."""
 
     instructions: list[tuple[str, str]] = field(default_factory=list)
 
     def all(self, name: str) -> list[str]:
-        """Return the rests of the instructions of a name."""
+        """Return the arguments of all instructions with a name."""
         return [rest for other, rest in self.instructions if other == name]
 
     def command(self, name: str) -> list[str]:
-        """Return the exec form of the last instruction of a name, its options left out."""
+        """Return the exec form of the last instruction with a name, without options."""
         rest = self.all(name)[-1]
         words: list[str] = json.loads(rest[rest.index("[") :])
         return words
 
     def variables(self) -> dict[str, str]:
-        """Return what ENV sets."""
+        """Return the variables that ENV sets."""
         words = [word for rest in self.all("ENV") for word in shlex.split(rest)]
         return dict(word.split("=", 1) for word in words)
 
@@ -70,13 +70,13 @@ def stages(project: Path) -> list[Stage]:
 
 @pytest.fixture(scope="module")
 def user() -> int | None:
-    """The number of a user without rights, or none where this process has no rights either."""
+    """Return the id of an unprivileged user, or None if this process is unprivileged itself."""
     return USER if os.getuid() == 0 else None
 
 
 @pytest.fixture(scope="module")
 def python(user: int | None) -> str:
-    """A Python that this user may run."""
+    """Return a Python that the user may run."""
     script = "import sys; sys.exit(sys.version_info < (3, 11))"
     for candidate in (
         os.path.realpath(sys.executable),
@@ -96,7 +96,7 @@ def python(user: int | None) -> str:
 
 @pytest.fixture(scope="module")
 def root(bake: Bake, python: str, user: int | None) -> Iterator[Path]:
-    """The file system of an image, and `project` in it, from which it was built."""
+    """Build the file system of an image, with the project itself in the directory `project`."""
     with tempfile.TemporaryDirectory(prefix="image-") as name:
         root = Path(name)
         root.chmod(0o755)
@@ -116,7 +116,7 @@ def root(bake: Bake, python: str, user: int | None) -> Iterator[Path]:
 
 
 def build(root: Path, python: str) -> None:
-    """Carry out what the Dockerfile says, with `root` for the root of its file systems."""
+    """Carry out the instructions of the Dockerfile with `root` as the root directory."""
     first, last = stages(root / "project")
     srv = root / "srv"
     srv.mkdir()
@@ -139,7 +139,7 @@ def build(root: Path, python: str) -> None:
 
 
 def copy(source: Path, rest: str, directory: Path) -> None:
-    """Carry out a COPY: each pattern may match files, or one directory, which is copied whole."""
+    """Carry out a COPY. A pattern matches files, or one directory, which is copied completely."""
     *patterns, target = rest.split()
     for pattern in patterns:
         for path in source.glob(pattern):
@@ -151,7 +151,7 @@ def copy(source: Path, rest: str, directory: Path) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    """A port that was free a moment ago."""
+    """Return a port that is free."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -159,7 +159,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def variables(root: Path) -> dict[str, str]:
-    """The environment of the container: what the Dockerfile, `.env` and `compose.yaml` set."""
+    """Return the variables that the Dockerfile, `.env` and `compose.yaml` set."""
     env = (root / "project/.env").read_text(encoding="utf-8").splitlines()
     named = dict(line.split("=", 1) for line in env if not line.startswith("#"))
     own = stages(root / "project")[-1].variables()
@@ -168,7 +168,7 @@ def variables(root: Path) -> dict[str, str]:
     return own | named | database | {"PATH": path}
 
 
-def test_nothing_of_development_is_in_it(root: Path) -> None:
+def test_the_image_has_no_development_tools(root: Path) -> None:
     packages = {path.name for path in (root / "srv/.venv/lib").glob("*/site-packages/*")}
     assert {"fastapi", "uvicorn", "opentelemetry"} <= packages
     assert not {"pytest", "mypy", "ruff", "pip", "uv", "coverage"} & packages
@@ -176,7 +176,7 @@ def test_nothing_of_development_is_in_it(root: Path) -> None:
     assert not (root / "srv/tests").exists()
 
 
-def test_it_serves_and_stops_without_rights_on_a_file_system_that_it_cannot_write_to(
+def test_it_runs_unprivileged_on_a_read_only_file_system(
     root: Path, port: int, variables: dict[str, str], user: int | None
 ) -> None:
     stage = stages(root / "project")[-1]
@@ -214,7 +214,7 @@ def test_it_serves_and_stops_without_rights_on_a_file_system_that_it_cannot_writ
 
 
 @pytest.mark.parametrize("command", ["alembic current", "python -m app.check --help"])
-def test_its_other_commands_run_there(
+def test_other_commands_run_in_the_image(
     command: str, root: Path, variables: dict[str, str], user: int | None
 ) -> None:
     program, *arguments = command.split()

@@ -1,4 +1,4 @@
-"""How a service in production is watched, and how it stops: real uvicorn, real connections."""
+"""Shutdown and telemetry of a service in production, with a real server and real connections."""
 
 import json
 import re
@@ -25,15 +25,15 @@ from tests.support.service import DEADLINE, Service, address, copied, environmen
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("operation")]
 
 CLIENTS = 8
-# Enough to be in the middle of it.
-ANSWERS = 200
-# What the Dockerfile gives requests to end.
+# The service is stopped after so many responses.
+RESPONSES = 200
+# The time that the Dockerfile allows for the shutdown, in seconds.
 GRACE = 20
 
 
 @pytest.fixture(scope="module")
 def installed(bake: Bake) -> Path:
-    """A project that is installed, with all that sends traces."""
+    """Install a project with the extra for telemetry."""
     project = bake(database="sqlite")
     uv(project, "sync", "-q", "--extra", "telemetry")
     return project
@@ -41,7 +41,7 @@ def installed(bake: Bake) -> Path:
 
 @pytest.fixture
 def project(installed: Path, tmp_path: Path) -> Path:
-    """A copy of it, for this test alone."""
+    """Return a copy of the installed project for one test."""
     return copied(installed, tmp_path / "project")
 
 
@@ -49,7 +49,7 @@ def project(installed: Path, tmp_path: Path) -> Path:
 def serving(
     project: Path, *arguments: str, **variables: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
-    """Serve a project with uvicorn on a free port; the test itself stops it."""
+    """Serve a project with uvicorn on a free port. The test itself stops it."""
     output = project / "uvicorn.log"
     with output.open("wb") as log:
         program = str(project / ".venv/bin/uvicorn")
@@ -66,7 +66,11 @@ def serving(
 
 @dataclass
 class Load:
-    """Clients that create items until nobody answers, and what became of their requests."""
+    """Clients that create items until the server stops, and the results of their requests.
+
+    `created`: names with a complete 201. `unanswered`: names without any response. `cut`: all other
+    responses.
+    """
 
     service: Service
     names: Iterator[int] = field(default_factory=count)
@@ -83,7 +87,7 @@ class Load:
         return socket.create_connection((parts.hostname, parts.port), DEADLINE)
 
     def is_over(self) -> bool:
-        """Whether nobody takes connections any more."""
+        """Return whether the server rejects connections."""
         try:
             self.connect().close()
         except ConnectionError:
@@ -91,7 +95,7 @@ class Load:
         return False
 
     def request(self, *, is_last: bool) -> tuple[str, bytes]:
-        """Return a name, and the request that creates an item of it."""
+        """Return a name, and the request that creates an item with this name."""
         name = f"item-{next(self.names)}"
         body = json.dumps({"name": name}).encode()
         lines = ["POST /items HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
@@ -99,7 +103,7 @@ class Load:
         return name, "\r\n".join([*lines, "", ""]).encode() + body
 
     def receive(self, connection: socket.socket, name: str) -> bool:
-        """Take one answer; return whether another request can be sent."""
+        """Receive one response. Return whether the connection can be used for another request."""
         received = b""
         with suppress(ConnectionError):
             while not is_complete(received):
@@ -107,19 +111,19 @@ class Load:
                     break
                 received += data
         if not received:
-            # Closed before a byte of an answer: to a client, the same as never accepted.
+            # Closed before the first byte, as if the request had never been accepted.
             self.unanswered.add(name)
             return False
         if not is_complete(received) or not received.startswith(b"HTTP/1.1 201 "):
             self.cut.append(received)
             return False
         self.created.add(name)
-        if len(self.created) >= ANSWERS:
+        if len(self.created) >= RESPONSES:
             self.enough.set()
         return b"connection: close" not in received.lower()
 
     def run(self, *, keeps_alive: bool) -> None:
-        """Send requests, each on a connection of its own or many on one, until it is over."""
+        """Send requests until the server stops, on new connections or on one that is kept alive."""
         while True:
             try:
                 connection = self.connect()
@@ -137,20 +141,20 @@ class Load:
                     goes_on = self.receive(connection, name) and keeps_alive
 
 
-def is_complete(answer: bytes) -> bool:
-    """Whether an answer has the length that it announces."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
+def is_complete(response: bytes) -> bool:
+    """Return whether a response has the length that its header states."""
+    head, separator, body = response.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head.lower())
     return bool(separator and length and len(body) >= int(length[1]))
 
 
-def test_what_was_begun_is_answered_when_it_is_stopped_under_load(project: Path) -> None:
+def test_a_shutdown_under_load_completes_accepted_requests(project: Path) -> None:
     grace = f"--timeout-graceful-shutdown={GRACE}"
     with serving(project, grace) as (process, service):
         load = Load(service)
         with ThreadPoolExecutor(CLIENTS) as pool:
             clients = [pool.submit(load.run, keeps_alive=n % 2 == 0) for n in range(CLIENTS)]
-            # These are in the middle of their request when the signal comes.
+            # The signal arrives in the middle of these requests.
             halves = []
             for _ in range(3):
                 name, data = load.request(is_last=True)
@@ -174,15 +178,15 @@ def test_what_was_begun_is_answered_when_it_is_stopped_under_load(project: Path)
     assert {name for _, name, _ in halves} <= load.created
     with closing(sqlite3.connect(project / "app.db")) as database:
         stored = {name for (name,) in database.execute("SELECT name FROM items")}
-    # Nothing was done for a client that was not told, and each client was told what was done.
+    # Every client that received a 201 has its item, and no other client has one.
     assert stored == load.created
     assert load.unanswered.isdisjoint(stored)
-    # At most the one that a client had just sent on an idle connection.
+    # At most one request per client, which it had just sent on an idle connection.
     assert len(load.unanswered) <= CLIENTS
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes what OpenTelemetry sends by HTTP."""
+    """An OpenTelemetry collector that keeps what it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Receiver)
@@ -190,17 +194,17 @@ class Collector(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The URL of the collector."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """One export."""
+    """Handles one export."""
 
     server: Collector
 
     def do_POST(self) -> None:
-        """Keep it, and say so."""
+        """Keep the body, and respond with 200."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         assert self.headers["Content-Type"] == "application/x-protobuf"
         self.server.received.append((self.path, body))
@@ -208,12 +212,12 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    """A collector that runs."""
+    """Run a collector."""
     with Collector() as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         yield collector
@@ -221,13 +225,13 @@ def collector() -> Iterator[Collector]:
 
 
 def log(project: Path) -> list[dict[str, object]]:
-    """Return what a service that has ended logged."""
+    """Return the log records of a service that has stopped."""
     lines = (project / "uvicorn.log").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def logged(project: Path, path: str) -> dict[str, object]:
-    """Return the record of a request in the log of a service that has ended."""
+    """Return the log record of a request to a service that has stopped."""
     (record,) = [record for record in log(project) if record.get("path") == path]
     return record
 
@@ -236,7 +240,7 @@ PRODUCTION = {"DEBUG": "false", "ALLOWED_HOSTS": "127.0.0.1"}
 
 
 @pytest.mark.parametrize("is_in_file", [True, False])
-def test_a_request_leaves_a_trace_that_its_log_record_names(
+def test_a_request_is_traced_and_its_log_record_has_the_trace_id(
     project: Path, collector: Collector, is_in_file: bool
 ) -> None:
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address}
@@ -266,9 +270,7 @@ def test_a_request_leaves_a_trace_that_its_log_record_names(
     assert "trace_id" not in logged(project, "/healthz")
 
 
-def test_what_uvicorn_logs_of_a_request_names_its_trace(
-    project: Path, collector: Collector
-) -> None:
+def test_the_log_records_of_uvicorn_have_the_trace_id(project: Path, collector: Collector) -> None:
     variables = PRODUCTION | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address}
     with serving(project, **variables) as (process, service):
         with closing(sqlite3.connect(project / "app.db")) as database:
@@ -283,7 +285,7 @@ def test_what_uvicorn_logs_of_a_request_names_its_trace(
         assert record[name] == request[name]
 
 
-def test_nothing_is_sent_without_an_endpoint(project: Path, collector: Collector) -> None:
+def test_nothing_is_exported_without_an_endpoint(project: Path, collector: Collector) -> None:
     with serving(project, **PRODUCTION) as (process, service):
         assert service.get("/items").status == 200
         process.terminate()
@@ -292,7 +294,7 @@ def test_nothing_is_sent_without_an_endpoint(project: Path, collector: Collector
     assert collector.received == []
 
 
-def test_a_collector_that_is_gone_holds_nobody_up(project: Path) -> None:
+def test_an_unavailable_collector_delays_neither_requests_nor_the_shutdown(project: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""What a project ships with: its image, its compose file and its pipelines."""
+"""The Dockerfile, the Compose file and the CI pipelines of a project."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.service.test_image import stages
 from tests.support.picks import EVERYTHING, NOTHING, Answers
 from tests.support.service import environment
 
-# By name: the answers, and the services of other makers that come with them.
+# By name: the answers, and the third-party services that the project runs with.
 SHIPPED: dict[str, tuple[Answers, set[str]]] = {
     "nothing": (NOTHING, set()),
     "sqlite": (NOTHING | {"database": "sqlite"}, set()),
@@ -28,19 +28,19 @@ SHIPPED: dict[str, tuple[Answers, set[str]]] = {
 }
 TOOLS = Path(sys.executable).parent
 FROM = re.compile(r"^(?:FROM|COPY --from=)\s*(\S+[:@]\S+)", re.MULTILINE)
-# The action, its commit, and its version for people.
+# The action, its commit, and its version in a comment.
 PINNED = re.compile(r"uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n")
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
 def shipped(request: pytest.FixtureRequest, bake: Bake) -> tuple[Path, set[str]]:
-    """A project in a container, and the services of others that it needs."""
+    """Return a project with a Dockerfile and a workflow, and the third-party services it needs."""
     answers, services = SHIPPED[request.param]
     return bake(**answers | {"use_docker": True, "ci": "github"}), services
 
 
 def compose(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Compose in a project, with no variable of this shell."""
+    """Run Compose in a project, without the variables of this shell."""
     return subprocess.run(
         [TOOLS / "docker-compose", *arguments],
         cwd=project,
@@ -51,19 +51,19 @@ def compose(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def composition(project: Path) -> dict[str, Any]:
-    """Return the services of a project as Compose understands them."""
+    """Return the services of a project as Compose reads them."""
     result = compose(project, "config", "--format", "json")
     assert result.returncode == 0, result.stderr
     services: dict[str, Any] = json.loads(result.stdout)["services"]
     return services
 
 
-def test_hadolint_has_nothing_to_say(shipped: tuple[Path, set[str]]) -> None:
+def test_the_dockerfile_passes_hadolint(shipped: tuple[Path, set[str]]) -> None:
     project, _ = shipped
     subprocess.run([TOOLS / "hadolint", project / "Dockerfile"], check=True)
 
 
-def test_images_are_pinned_and_the_last_holds_no_tool(shipped: tuple[Path, set[str]]) -> None:
+def test_images_are_pinned_and_the_last_has_no_tools(shipped: tuple[Path, set[str]]) -> None:
     project, _ = shipped
     dockerfile = (project / "Dockerfile").read_text(encoding="utf-8")
     images = FROM.findall(dockerfile)
@@ -75,10 +75,10 @@ def test_images_are_pinned_and_the_last_holds_no_tool(shipped: tuple[Path, set[s
     assert not re.search(r"\b(uv|pip|apt|apt-get|curl) ", final)
     assert re.search(r"^USER 10001\n(?!.*^RUN )", final, re.MULTILINE | re.DOTALL)
     assert "\nSTOPSIGNAL SIGTERM\n" in final
-    assert '\nCMD ["uvicorn", "app.main:app", ' in final
+    assert '\nCMD ["python", "-m", "app.serve", ' in final
 
 
-def test_compose_starts_what_was_picked(shipped: tuple[Path, set[str]]) -> None:
+def test_compose_starts_the_services_of_the_chosen_options(shipped: tuple[Path, set[str]]) -> None:
     project, others = shipped
     services = composition(project)
     is_migrated, is_queued = "postgres" in others, (project / "app/worker.py").exists()
@@ -96,7 +96,7 @@ def test_compose_starts_what_was_picked(shipped: tuple[Path, set[str]]) -> None:
         assert services["migrate"]["command"] == ["alembic", "upgrade", "head"]
 
 
-def test_what_compose_starts_can_do_little(shipped: tuple[Path, set[str]]) -> None:
+def test_the_containers_have_few_privileges(shipped: tuple[Path, set[str]]) -> None:
     project, others = shipped
     services = composition(project)
     for name in set(services) - others:
@@ -109,7 +109,7 @@ def test_what_compose_starts_can_do_little(shipped: tuple[Path, set[str]]) -> No
     assert [(port["host_ip"], port["published"]) for port in ports] == [("127.0.0.1", "8000")]
 
 
-def test_the_database_has_a_password_of_its_own(bake: Bake) -> None:
+def test_every_project_has_its_own_database_password(bake: Bake) -> None:
     passwords = set()
     for _ in range(2):
         project = bake(database="postgresql")
@@ -126,7 +126,7 @@ def test_the_database_has_a_password_of_its_own(bake: Bake) -> None:
     )
 
 
-def test_no_lock_file_is_an_error_that_says_what_to_do(tmp_path: Path, bake: Bake) -> None:
+def test_the_error_for_a_missing_lock_file_says_what_to_do(tmp_path: Path, bake: Bake) -> None:
     project = bake()
     assert not (project / "uv.lock").exists()
     stage, _ = stages(project)
@@ -170,7 +170,7 @@ def test_the_workflow_has_few_rights_and_pinned_actions(
 
 
 @pytest.mark.parametrize("combination", SHIPPED)
-def test_both_pipelines_do_the_same(bake: Bake, combination: str) -> None:
+def test_both_pipelines_run_the_same_checks(bake: Bake, combination: str) -> None:
     answers, services = SHIPPED[combination]
     pipeline = yaml.safe_load(
         (bake(**answers | {"ci": "gitlab", "use_docker": True}) / ".gitlab-ci.yml").read_text()
@@ -184,12 +184,12 @@ def test_both_pipelines_do_the_same(bake: Bake, combination: str) -> None:
 
 
 def checks(project: Path) -> list[str]:
-    """Return the commands that the workflow of a project checks it with."""
+    """Return the commands in the workflow of a project."""
     workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     return [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
 
 
-def test_the_readme_gives_the_commands_of_the_workflow(bake: Bake) -> None:
+def test_the_readme_has_the_commands_of_the_workflow(bake: Bake) -> None:
     project = bake()
     readme = (project / "README.md").read_text(encoding="utf-8")
     for command in checks(project)[1:]:

@@ -1,4 +1,4 @@
-"""The rate limit of a generated service, over processes and outages."""
+"""The rate limit of a generated service, in several processes and during outages of Redis."""
 
 import http.client
 import time
@@ -20,18 +20,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rate_limit")]
 
 @pytest.fixture(scope="module")
 def projects(install: Bake) -> list[Path]:
-    """Two services with a rate limit, installed."""
+    """Install two projects with a rate limit."""
     return [install(use_rate_limit=True) for _ in range(2)]
 
 
 @pytest.fixture(scope="module")
 def project(projects: list[Path]) -> Path:
-    """One of them."""
+    """Return one of the projects."""
     return projects[0]
 
 
-def ask(services: list[Service], requests: int, clients: int = 20) -> Counter[int]:
-    """Count the statuses of so many requests, sent to the services in turn by clients at a time."""
+def send(services: list[Service], requests: int, clients: int = 20) -> Counter[int]:
+    """Send requests to the services in turn, by concurrent clients, and count the statuses."""
 
     def run(number: int) -> list[int]:
         statuses = []
@@ -54,10 +54,10 @@ def ask(services: list[Service], requests: int, clients: int = 20) -> Counter[in
 
 
 def slowest(request: Callable[[], object]) -> float:
-    """Return how long the slowest of many requests takes, in the best of some rounds.
+    """Return the time of the slowest of many requests in seconds, in the best of several rounds.
 
-    Each round is longer than the pause between two questions to a Redis that is down, so that some
-    of its requests wait for it. One round may be slow because the machine is busy; not all are.
+    A round is longer than the pause between two calls to an unavailable Redis, so some of its
+    requests wait for Redis. One round may be slow because the machine is busy, but not all are.
     """
 
     def seconds() -> float:
@@ -75,22 +75,20 @@ def slowest(request: Callable[[], object]) -> float:
     return min(one_round() for _ in range(5))
 
 
-def test_two_processes_share_a_limit_to_the_request(
-    projects: list[Path], redis: RedisServer
-) -> None:
+def test_two_processes_share_an_exact_limit(projects: list[Path], redis: RedisServer) -> None:
     settings = {"RATE_LIMIT": "100/minute", "REDIS_URL": redis.url}
     with ExitStack() as stack:
         services = [stack.enter_context(serving(project, **settings)) for project in projects]
-        assert ask(services, 1000) == {200: 100, 429: 900}
+        assert send(services, 1000) == {200: 100, 429: 900}
 
 
-def test_one_process_keeps_its_limit_to_the_request(project: Path) -> None:
+def test_one_process_has_an_exact_limit(project: Path) -> None:
     with serving(project, RATE_LIMIT="100/minute") as service:
-        assert ask([service], 1000) == {200: 100, 429: 900}
+        assert send([service], 1000) == {200: 100, 429: 900}
 
 
 @pytest.mark.parametrize(("choice", "status"), [("allow", 200), ("refuse", 503)])
-def test_without_redis_the_service_does_as_was_chosen(
+def test_requests_are_allowed_or_rejected_while_redis_is_unavailable(
     project: Path, redis: RedisServer, choice: str, status: int
 ) -> None:
     settings = {"RATE_LIMIT": "3/minute", "RATE_LIMIT_ON_STORE_ERROR": choice}
@@ -119,11 +117,11 @@ def test_without_redis_the_service_does_as_was_chosen(
         wait_for(returns)
 
         log = (project / "uvicorn.log").read_text(encoding="utf-8")
-        assert log.count("Redis does not answer") == 2
-        assert log.count("Redis answers again") == 2
+        assert log.count("Redis is unavailable") == 2
+        assert log.count("Redis is available again") == 2
 
 
-def test_two_processes_share_the_limit_of_logins(
+def test_two_processes_share_the_limit_on_logins(
     install: Bake, redis: RedisServer, tmp_path: Path
 ) -> None:
     project = install(use_rate_limit=True, jwt="issue", database="sqlite")
@@ -142,22 +140,22 @@ def test_two_processes_share_the_limit_of_logins(
             stack.enter_context(serving(each, REDIS_URL=redis.url, **settings))
             for each in (project, copied(project, tmp_path / "other"))
         ]
-        tries = [log_in(services[number % 2], "ada") for number in range(7)]
-        assert tries == [401] * 5 + [429] * 2
-        # Without Redis each counts for itself, and still counts.
+        attempts = [log_in(services[number % 2], "ada") for number in range(7)]
+        assert attempts == [401] * 5 + [429] * 2
+        # Without Redis, each process counts its own attempts.
         redis.kill()
         assert [log_in(services[0], "bob") for _ in range(6)] == [401] * 5 + [429]
         assert log_in(services[1], "bob") == 401
 
 
-def test_only_a_trusted_proxy_says_who_the_client_is(project: Path) -> None:
+def test_only_a_trusted_proxy_sets_the_client_address(project: Path) -> None:
     def statuses(service: Service, *forwarded: str) -> list[int]:
         return [service.get("/", X_Forwarded_For=value).status for value in forwarded]
 
     forged = [f"198.51.100.{number}" for number in range(4)]
     with serving(project, RATE_LIMIT="2/minute", FORWARDED_ALLOW_IPS="192.0.2.1") as service:
         assert statuses(service, *forged) == [200, 200, 429, 429]
-    # A proxy adds the address that it saw at the end; what is before came from the client.
+    # A proxy appends the address that it sees; what precedes it was sent by the client.
     added = [f"{address}, 203.0.113.7" for address in forged]
     with serving(project, RATE_LIMIT="2/minute", FORWARDED_ALLOW_IPS="127.0.0.1") as service:
         assert statuses(service, *added) == [200, 200, 429, 429]
@@ -165,7 +163,7 @@ def test_only_a_trusted_proxy_says_who_the_client_is(project: Path) -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, for a few seconds."""
+    """Wait until a condition is true, for at most five seconds."""
     deadline = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""WebSockets of a generated service under load, over processes, outages and bad manners."""
+"""WebSockets of a generated service: under load, in several processes, with hostile clients."""
 
 import asyncio
 import itertools
@@ -23,11 +23,12 @@ from tests.support.service import Service, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("realtime")]
 
-# Far from what a test does, where it is not the limits that are tested.
+# For the tests of anything but the limits.
 UNLIMITED = {"WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "100000", "WEBSOCKET_MESSAGE_RATE": "100000"}
+# How long tests wait, in seconds.
 LIMIT = 60
 
-# What tests ask a service about itself.
+# A route that returns the internal state of a service.
 PROBE = """
 import asyncio, gc, os
 from app.middleware.websocket import WebSocketMiddleware
@@ -55,7 +56,7 @@ async def probe() -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def projects(install: Bake) -> list[Path]:
-    """Two services with WebSockets, installed, that can be asked about themselves."""
+    """Install two projects with WebSockets and the route of `PROBE`."""
     projects = [install(use_websocket=True) for _ in range(2)]
     for project in projects:
         main = project / "app/main.py"
@@ -65,43 +66,43 @@ def projects(install: Bake) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def project(projects: list[Path]) -> Path:
-    """One of them."""
+    """Return one of the projects."""
     return projects[0]
 
 
 @contextmanager
 def two_processes(projects: list[Path], redis: RedisServer) -> Iterator[list[Service]]:
-    """Serve two projects that share a Redis."""
+    """Serve two projects that share a Redis server."""
     with ExitStack() as stack:
         settings = UNLIMITED | {"REDIS_URL": redis.url}
         yield [stack.enter_context(serving(project, **settings)) for project in projects]
 
 
 def url(service: Service, path: str) -> str:
-    """Return the address of a WebSocket."""
+    """Return the URL of a WebSocket."""
     return service.address.replace("http", "ws") + path
 
 
 def dial(service: Service, path: str, **options: Any) -> connect:
-    """Open a WebSocket that is quick to test with."""
+    """Open a WebSocket without compression, and without a limit on received messages."""
     return connect(url(service, path), compression=None, max_queue=None, proxy=None, **options)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(LIMIT):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.05)
 
 
 class Member:
-    """A socket in a room, and all that it heard there but notices."""
+    """A client in a room. `received`: the texts of messages; `errors`: those of errors."""
 
     def __init__(self, room: str, connection: ClientConnection) -> None:
         self.room = room
         self.connection = connection
-        self.heard: list[str] = []
-        self.refused: list[str] = []
+        self.received: list[str] = []
+        self.errors: list[str] = []
         self.closed: ConnectionClosed | None = None
         self.joined = asyncio.Event()
         self.reader = asyncio.create_task(self.read())
@@ -112,9 +113,9 @@ class Member:
                 message = json.loads(await self.connection.recv())
                 assert message["room"] == self.room
                 if message["type"] == "message":
-                    self.heard.append(message["text"])
+                    self.received.append(message["text"])
                 elif message["type"] == "error":
-                    self.refused.append(message["text"])
+                    self.errors.append(message["text"])
                 self.joined.set()
         except ConnectionClosed as closed:
             self.closed = closed
@@ -125,7 +126,7 @@ class Member:
 
 @asynccontextmanager
 async def members(services: list[Service], sockets: int, rooms: int) -> AsyncIterator[list[Member]]:
-    """Open so many sockets to each service, spread over so many rooms."""
+    """Open `sockets` WebSockets to each service, distributed over `rooms` rooms."""
     async with AsyncExitStack() as stack:
         everyone = []
         for number, service in itertools.product(range(sockets), services):
@@ -136,7 +137,9 @@ async def members(services: list[Service], sockets: int, rooms: int) -> AsyncIte
         yield everyone
 
 
-def test_two_processes_are_one(projects: list[Path], redis: RedisServer) -> None:
+def test_members_in_two_processes_receive_all_messages_in_the_same_order(
+    projects: list[Path], redis: RedisServer
+) -> None:
     # 200 sockets on each, 50 rooms, 20,000 messages.
     async def talk(services: list[Service]) -> None:
         await eventually(lambda: all(map(is_connected, projects)))
@@ -148,20 +151,20 @@ def test_two_processes_are_one(projects: list[Path], redis: RedisServer) -> None
 
             speakers = [say_all(number, member) for number, member in enumerate(everyone)]
             await asyncio.gather(*speakers)
-            await eventually(lambda: all(len(member.heard) >= 400 for member in everyone))
+            await eventually(lambda: all(len(member.received) >= 400 for member in everyone))
             rooms = defaultdict(list)
             for member in everyone:
                 rooms[member.room].append(member)
                 assert member.closed is None
-                assert member.refused == []
+                assert member.errors == []
             for room, inside in rooms.items():
-                heard = inside[0].heard
-                # Once, and of this room alone.
+                heard = inside[0].received
+                # Each message once, and only those of this room.
                 assert len(inside) == 8
                 assert len(set(heard)) == len(heard) == 400
                 assert all(text.split()[0] == room for text in heard)
-                # In one order for all, which is the order of each speaker.
-                assert all(member.heard == heard for member in inside)
+                # The same order for all members, which keeps the order of each sender.
+                assert all(member.received == heard for member in inside)
                 counts = defaultdict(list)
                 for text in heard:
                     counts[text.split()[1]].append(int(text.split()[2]))
@@ -173,7 +176,7 @@ def test_two_processes_are_one(projects: list[Path], redis: RedisServer) -> None
             assert "were lost" not in log_of(project)
 
 
-def test_an_outage_of_redis(projects: list[Path], redis: RedisServer) -> None:
+def test_service_resumes_after_an_outage_of_redis(projects: list[Path], redis: RedisServer) -> None:
     async def talk(services: list[Service]) -> dict[Path, int]:
         await eventually(lambda: all(map(is_connected, projects)))
         async with members(services, sockets=40, rooms=10) as everyone:
@@ -196,7 +199,7 @@ def test_an_outage_of_redis(projects: list[Path], redis: RedisServer) -> None:
             await asyncio.sleep(5)
             redis.start()
             await eventually(lambda: all(s.get("/readyz").status == 200 for s in services))
-            # What is said from now on arrives.
+            # Messages that are sent from now on arrive.
             for number, member in enumerate(everyone):
                 said[member.room].add(f"{number} after")
                 await member.say(f"{number} after")
@@ -209,59 +212,59 @@ def test_an_outage_of_redis(projects: list[Path], redis: RedisServer) -> None:
             ends = Counter(member.room for member in everyone)
 
             def ended(member: Member) -> bool:
-                return sum(text.endswith("end") for text in member.heard) == ends[member.room]
+                return sum(text.endswith("end") for text in member.received) == ends[member.room]
 
             await eventually(lambda: all(ended(member) for member in everyone))
             lost: dict[Path, dict[str, int]] = {project: {} for project in projects}
             for number, member in enumerate(everyone):
                 assert member.closed is None
-                assert len(member.heard) == len(set(member.heard))
-                assert set(member.heard) <= said[member.room]
-                after = sum(text.endswith("after") for text in member.heard)
+                assert len(member.received) == len(set(member.received))
+                assert set(member.received) <= said[member.room]
+                after = sum(text.endswith("after") for text in member.received)
                 assert after == ends[member.room]
-                missing = len(said[member.room]) - len(member.heard)
+                missing = len(said[member.room]) - len(member.received)
                 assert lost[projects[number % 2]].setdefault(member.room, missing) == missing
-            # Who spoke into the outage was told so.
-            assert sum(len(member.refused) for member in everyone) > 1000
+            # Senders received an error for each message during the outage.
+            assert sum(len(member.errors) for member in everyone) > 1000
             return {project: sum(rooms.values()) for project, rooms in lost.items()}
 
     with two_processes(projects, redis) as services:
         lost = asyncio.run(talk(services))
         for project in projects:
             log = log_of(project)
-            # What each process says that it lost is what its sockets miss, to the message.
+            # The number of lost messages that each process logs is exact.
             totals = re.findall(r"(\d+) messages were lost, (\d+) so far", log)
             assert int(totals[-1][1]) == sum(int(some) for some, _ in totals) == lost[project]
             assert lost[project] > 1000
             assert log.count("no connection to Redis") == 1
-            refused = re.search(r"connected to Redis after ([\d.]+) s, in which (\d+)", log)
-            assert refused
-            assert 5 < float(refused[1]) < 15
-            assert int(refused[2]) > 500
+            rejected = re.search(r"connected to Redis after ([\d.]+) s, during which (\d+)", log)
+            assert rejected
+            assert 5 < float(rejected[1]) < 15
+            assert int(rejected[2]) > 500
             assert "Exception in ASGI application" not in log
             assert "never retrieved" not in log
-            # The tracebacks are of readiness, which was asked in vain.
+            # The readiness checks that failed have logged tracebacks, which `serving` rejects.
             os.truncate(project / "uvicorn.log", 0)
 
 
-def test_who_stops_reading_delays_nobody(project: Path) -> None:
+def test_a_client_that_stops_reading_delays_no_other(project: Path) -> None:
     size = 10_000
 
     async def talk(service: Service) -> None:
-        with stuck(service, "/ws/room-0"), stuck(service, "/ws/room-0") as repentant:
+        with stuck(service, "/ws/room-0"), stuck(service, "/ws/room-0") as resuming:
             async with members([service], sockets=5, rooms=1) as everyone:
                 speaker, *listeners = everyone
                 slowest, reading = 0.0, None
                 for count in range(2000):
                     started = time.monotonic()
                     await speaker.say(f"{count:06}".ljust(size))
-                    await eventually_heard(listeners, count + 1)
+                    await wait_for_messages(listeners, count + 1)
                     slowest = max(slowest, time.monotonic() - started)
-                    if reading is None and count % 50 == 0 and ask(service)["members"] == 5:
-                        reading = asyncio.create_task(asyncio.to_thread(read_all, repentant))
+                    if reading is None and count % 50 == 0 and probe(service)["members"] == 5:
+                        reading = asyncio.create_task(asyncio.to_thread(read_all, resuming))
                 assert slowest < 2
                 assert all(member.closed is None for member in everyone)
-            # What the one reads after all ends with the reason.
+            # The client that resumes reading finds the reason of the close at the end.
             assert reading
             data = await reading
             assert data.endswith(b"\x88\x0a" + (1013).to_bytes(2, "big") + b"Too slow")
@@ -271,19 +274,20 @@ def test_who_stops_reading_delays_nobody(project: Path) -> None:
         asyncio.run(talk(service))
 
 
-def ask(service: Service) -> dict[str, int]:
-    """Ask a service about itself."""
-    answer: dict[str, int] = service.get("/probe").json()
-    return answer
+def probe(service: Service) -> dict[str, int]:
+    """Return the internal state of a service."""
+    state: dict[str, int] = service.get("/probe").json()
+    return state
 
 
-async def eventually_heard(members: list[Member], count: int) -> None:
+async def wait_for_messages(members: list[Member], count: int) -> None:
+    """Wait until all members have received this number of messages."""
     async with asyncio.timeout(LIMIT):
-        while any(len(member.heard) < count for member in members):
+        while any(len(member.received) < count for member in members):
             await asyncio.sleep(0)
 
 
-def test_nothing_is_left_of_those_who_left(project: Path) -> None:
+def test_disconnected_clients_leave_nothing_in_memory(project: Path) -> None:
     async def come_and_go(service: Service, number: int) -> None:
         reader, writer = await asyncio.open_connection(*address_of(service))
         text = b'{"text":"hello"}'
@@ -303,25 +307,25 @@ def test_nothing_is_left_of_those_who_left(project: Path) -> None:
         for start in range(0, len(numbers), 50):
             some = numbers[start : start + 50]
             await asyncio.gather(*(come_and_go(service, number) for number in some))
-        await eventually(lambda: ask(service)["connections"] == 0)
-        await eventually(lambda: ask(service)["queues"] == 0)
-        return ask(service)
+        await eventually(lambda: probe(service)["connections"] == 0)
+        await eventually(lambda: probe(service)["queues"] == 0)
+        return probe(service)
 
     async def measure(service: Service) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-        fresh = ask(service)
+        fresh = probe(service)
         warm = await cycle(service, range(1_000))
         return fresh, warm, await cycle(service, range(10_000))
 
     with serving(project, **UNLIMITED) as service:
         fresh, warm, after = asyncio.run(measure(service))
-    for probe in (warm, after):
-        for thing in ("rooms", "members", "queues", "connections", "clients"):
-            assert probe[thing] == 0
-        assert probe["tasks"] == fresh["tasks"]
+    for state in (warm, after):
+        for name in ("rooms", "members", "queues", "connections", "clients"):
+            assert state[name] == 0
+        assert state["tasks"] == fresh["tasks"]
     assert after["kilobytes"] - warm["kilobytes"] < 2_000
 
 
-def test_bad_manners(project: Path) -> None:
+def test_hostile_clients_are_rejected_or_disconnected(project: Path) -> None:
     settings = {"WEBSOCKET_MAX_CONNECTIONS": "20", "WEBSOCKET_MAX_CONNECTIONS_PER_CLIENT": "10"}
 
     async def behave_badly(service: Service) -> None:
@@ -339,7 +343,7 @@ def test_bad_manners(project: Path) -> None:
             await peer.send('{"text": "still here"}')
             types = [json.loads(await peer.recv())["type"] for _ in range(5)]
             assert types == ["joined", "error", "error", "error", "message"]
-        # Ours, then uvicorn's own.
+        # More than the limit of the middleware, then more than that of uvicorn.
         for size in (65_537, 17 * 1024 * 1024):
             async with dial(service, "/ws/room", max_size=None) as peer:
                 with suppress(ConnectionClosed):
@@ -350,7 +354,7 @@ def test_bad_manners(project: Path) -> None:
                 for _ in range(5_000):
                     await peer.send('{"text": "flood"}')
             assert await close_code(peer) == 1008
-        # Not UTF-8, no such opcode, no mask, half a frame and gone.
+        # Invalid UTF-8, an unknown opcode, no mask, and a disconnect within a frame.
         for bytes_ in (b"\x81\x81\0\0\0\0\xff", b"\x83\x80\0\0\0\0", b"\x81\x01x", b"\x81\xfe"):
             async with dial(service, "/ws/room") as peer:
                 peer.transport.write(bytes_)
@@ -362,12 +366,12 @@ def test_bad_manners(project: Path) -> None:
             for _ in range(10):
                 await stack.enter_async_context(dial(service, "/ws"))
             await check_refused(service, 429, "too_many_requests")
-        await eventually(lambda: ask(service)["connections"] == 0)
+        await eventually(lambda: probe(service)["connections"] == 0)
         async with dial(service, "/ws") as peer:
             await peer.send("unharmed")
             assert await peer.recv() == "Message received: unharmed"
 
-    # No traceback is logged in the end: `serving` looks.
+    # `serving` checks that no traceback is logged.
     with serving(project, **settings) as service:
         asyncio.run(behave_badly(service))
         log = log_of(project)
@@ -375,10 +379,10 @@ def test_bad_manners(project: Path) -> None:
     assert "ERROR" not in log
 
 
-def test_a_key_is_asked_for(install: Bake) -> None:
+def test_a_websocket_requires_an_api_key(install: Bake) -> None:
     project = install(use_websocket=True, use_api_key=True)
 
-    async def ask(service: Service) -> None:
+    async def connect_with_key(service: Service) -> None:
         await check_refused(service, 401, "unauthorized")
         headers = {"X-API-Key": "key-of-the-test"}
         async with dial(service, "/ws", additional_headers=headers) as peer:
@@ -386,10 +390,10 @@ def test_a_key_is_asked_for(install: Bake) -> None:
             assert await peer.recv() == "Message received: hello"
 
     with serving(project, API_KEYS="key-of-the-test") as service:
-        asyncio.run(ask(service))
+        asyncio.run(connect_with_key(service))
 
 
-def test_a_stop_closes_every_socket(project: Path, redis: RedisServer) -> None:
+def test_a_shutdown_closes_every_websocket(project: Path, redis: RedisServer) -> None:
     async def stop() -> None:
         async with AsyncExitStack() as stack:
             with serving(project, REDIS_URL=redis.url, **UNLIMITED) as service:
@@ -406,8 +410,8 @@ def test_a_stop_closes_every_socket(project: Path, redis: RedisServer) -> None:
     asyncio.run(stop())
 
 
-def test_a_stop_waits_only_so_long_for_who_stopped_reading(project: Path) -> None:
-    # As the command of the Dockerfile has it.
+def test_a_client_that_does_not_read_delays_the_shutdown_only_briefly(project: Path) -> None:
+    # The Dockerfile sets this option on the command line.
     grace = {"UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": "1"}
 
     async def fill(service: Service) -> None:
@@ -415,8 +419,8 @@ def test_a_stop_waits_only_so_long_for_who_stopped_reading(project: Path) -> Non
             for _ in range(2000):
                 await speaker.send(json.dumps({"text": "x" * 10_000}))
                 await speaker.recv()
-        # The service has let go of it; what uvicorn could not send still waits.
-        await eventually(lambda: ask(service)["connections"] == 0)
+        # The service has closed the connection, but uvicorn still has data to send.
+        await eventually(lambda: probe(service)["connections"] == 0)
 
     with ExitStack() as stack:
         with serving(project, **UNLIMITED, **grace) as service:
@@ -429,7 +433,7 @@ def test_a_stop_waits_only_so_long_for_who_stopped_reading(project: Path) -> Non
 async def check_refused(
     service: Service, status: int, kind: str, path: str = "/ws", origin: str | None = None
 ) -> None:
-    """Check that a handshake is answered with an error in the one shape that errors have."""
+    """Check that a handshake is rejected with an error in the documented format."""
     with pytest.raises(InvalidStatus) as caught:
         await dial(service, path, origin=origin)
     response = caught.value.response
@@ -440,7 +444,7 @@ async def check_refused(
 
 
 async def close_code(peer: ClientConnection) -> int | None:
-    """Read until the socket is closed; return what the server gave as the reason."""
+    """Read until the connection is closed, and return the close code of the server."""
     async with asyncio.timeout(LIMIT):
         try:
             while True:
@@ -456,7 +460,7 @@ def address_of(service: Service) -> tuple[str, int]:
 
 
 def handshake(path: str) -> bytes:
-    """Return what opens a WebSocket."""
+    """Return the request of a WebSocket handshake."""
     lines = (
         f"GET {path} HTTP/1.1",
         "Host: localhost",
@@ -469,23 +473,23 @@ def handshake(path: str) -> bytes:
 
 
 def stuck(service: Service, path: str) -> socket.socket:
-    """Open a WebSocket, and read nothing from it."""
+    """Open a WebSocket from which nothing is read."""
     peer = socket.create_connection(address_of(service))
     peer.sendall(handshake(path))
     return peer
 
 
 def read_all(peer: socket.socket) -> bytes:
-    """Read until the other side closes."""
+    """Read until the other side closes the connection."""
     peer.settimeout(LIMIT)
     return b"".join(iter(lambda: peer.recv(1 << 20), b""))
 
 
 def is_connected(project: Path) -> bool:
-    """Tell whether the hub of a service has found its Redis."""
+    """Return whether the hub of a service has connected to Redis."""
     return "connected to Redis" in log_of(project)
 
 
 def log_of(project: Path) -> str:
-    """Return what a service has logged."""
+    """Return the log of a service."""
     return (project / "uvicorn.log").read_text(encoding="utf-8")

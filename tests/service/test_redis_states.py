@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,19 +68,24 @@ def cluster(start: Start, tmp_path: Path) -> RedisServer:
     command(nodes[1].url, "CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
     command(nodes[1].url, "CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port), str(ports[0]))
     for node in nodes:
-        wait_for(lambda node=node: b"cluster_state:ok" in node.reply("CLUSTER", "INFO"))
+        wait_for(partial(is_ready, node))
     return nodes[0]
+
+
+def is_ready(node: RedisServer) -> bool:
+    """Return whether a node of a cluster takes commands."""
+    return b"cluster_state:ok" in node.reply("CLUSTER", "INFO")
 
 
 def cluster_of_one(start: Start, tmp_path: Path) -> RedisServer:
     node = start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     command(node.url, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-    wait_for(lambda: b"cluster_state:ok" in node.reply("CLUSTER", "INFO"))
+    wait_for(partial(is_ready, node))
     return node
 
 
 # What the log says of a state: of readiness, and of the limit if it cannot count.
-STATES = {
+STATES: dict[Callable[[Start, Path], RedisServer], tuple[str, str | None]] = {
     out_of_memory: ("OutOfMemoryError: ", "OutOfMemoryError: "),
     read_only: ("ReadOnlyError: You can't write", "ReadOnlyError: You can't write"),
     unable_to_save: ("MISCONF Redis is configured to save", "MISCONF"),

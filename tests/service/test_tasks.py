@@ -1,4 +1,4 @@
-"""Tasks of a generated service on a real Redis: workers die, tasks fail, requests fail."""
+"""Tasks of a generated service with a real Redis: workers die, tasks fail, requests fail."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tasks")]
 
 TASKS = 2000
 
-# What the workers of these tests run: it leaves a trace for each time that it ran to its end.
+# The task of these tests, which counts in Redis how often it has run to its end.
 JOBS = """
 import asyncio
 import logging
@@ -80,7 +80,7 @@ async def raise_task(request: Request) -> None:
 
 @pytest.fixture(scope="module")
 def project(install: Bake) -> Path:
-    """A service with tasks, installed, whose dead workers are noticed sooner."""
+    """Install a project with tasks that takes over the tasks of dead workers sooner."""
     project = install(background_tasks="taskiq", database="sqlite")
     (project / "app/tasks/jobs.py").write_text(JOBS, encoding="utf-8")
     with (project / "app/api/routes/tasks.py").open("a", encoding="utf-8") as routes:
@@ -94,14 +94,14 @@ def project(install: Bake) -> Path:
 
 @pytest.fixture
 def service(project: Path, redis: RedisServer) -> Iterator[Service]:
-    """The service, which has no worker yet."""
+    """Serve the service, without a worker."""
     with serving(project, REDIS_URL=redis.url) as service:
         yield service
 
 
 @contextmanager
 def worker(project: Path, url: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker, and end it and its children."""
+    """Run a worker, and kill it and its children afterwards."""
     with (project / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [project / ".venv/bin/python", "-m", "app.worker", "--workers", "1"],
@@ -118,7 +118,7 @@ def worker(project: Path, url: str, name: str) -> Iterator[subprocess.Popen[byte
 
 
 def kill(worker: subprocess.Popen[bytes]) -> None:
-    """End a worker and its children, without a chance to tidy up."""
+    """Kill a worker and its children."""
     try:
         os.killpg(worker.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -127,7 +127,7 @@ def kill(worker: subprocess.Popen[bytes]) -> None:
 
 
 def post(service: Service, path: str, content: Any = None, request_id: str = "") -> tuple[int, Any]:
-    """Ask for a task; return the status and what is in the answer."""
+    """Send a POST request, and return the status and the decoded body of the response."""
     headers = {"Content-Type": "application/json", "X-Request-ID": request_id}
     body = json.dumps(content).encode()
     try:
@@ -139,27 +139,27 @@ def post(service: Service, path: str, content: Any = None, request_id: str = "")
 
 
 def create(service: Service, message: str) -> str:
-    """Ask for a task; return its id."""
+    """Create a task, and return its id."""
     status, created = post(service, "/tasks", {"message": message}, f"request-of-{message}")
     assert status == 202
     return str(created["id"])
 
 
 def status(service: Service, task_id: str) -> Any:
-    """Return what the service says of a task."""
+    """Return the status of a task, as the service reports it."""
     response = service.get(f"/tasks/{task_id}")
     assert response.status == 200
     return response.json()
 
 
 def runs(redis: RedisServer, message: str) -> int:
-    """Return how often a task ran to its end: the trace that it left."""
+    """Return how often a task has run to its end."""
     length = int(command(redis.url, "INCRBY", f"ran:{message}", "0")[1:])
     return length
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -191,14 +191,14 @@ def test_no_task_is_lost_when_a_worker_is_killed(
         assert {task["status"] for task in some} > {"done"}
         for task in some:
             assert task["status"] != "done" or runs(redis, tasks[task["id"]]) >= 1
-        # In the end nothing is left in the stream, which is in nobody's hands either.
+        # In the end the stream is empty: no worker still holds a message.
         wait_for(lambda: command(redis.url, "XLEN", "tasks") == b":0")
         for task in statuses(pool, ids):
             assert (task["status"], task["result"]) == ("done", tasks[task["id"]])
         assert min(runs(redis, message) for message in tasks.values()) >= 1
 
 
-def test_a_task_that_always_fails_is_seen_to_have_failed(
+def test_a_task_that_always_fails_has_the_status_failed(
     project: Path, redis: RedisServer, service: Service
 ) -> None:
     with worker(project, redis.url, "one"):
@@ -214,7 +214,7 @@ def test_a_task_that_always_fails_is_seen_to_have_failed(
     assert {record["task_id"] for record in at_work} == {poison}
 
 
-def test_a_task_that_ends_its_worker_does_not_do_so_for_ever(
+def test_a_task_that_kills_its_worker_is_given_up(
     project: Path, redis: RedisServer, service: Service
 ) -> None:
     with worker(project, redis.url, "one"):
@@ -233,14 +233,14 @@ def test_a_request_that_fails_enqueues_nothing(redis: RedisServer, service: Serv
 
 
 def test_a_commit_that_fails_enqueues_nothing(project: Path, redis: RedisServer) -> None:
-    # Its exception is in the log, which `serving` takes amiss.
+    # `serving` fails because of the traceback in the log.
     logged = pytest.raises(AssertionError, match="IntegrityError")
     with logged, serving(project, REDIS_URL=redis.url) as service:
         assert post(service, "/tasks/uncommitted")[0] == 500
         assert command(redis.url, "XLEN", "tasks") == b":0"
 
 
-def test_a_worker_that_is_stopped_ends_what_it_began(
+def test_a_worker_that_is_stopped_finishes_its_tasks(
     project: Path, redis: RedisServer, service: Service
 ) -> None:
     with worker(project, redis.url, "one") as one:

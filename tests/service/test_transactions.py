@@ -1,4 +1,4 @@
-"""No 2xx without a durable commit: a generated service, served by uvicorn, killed under load."""
+"""Every 2xx is committed durably: a generated service is killed under load."""
 
 import http.client
 import json
@@ -28,7 +28,7 @@ PROCESSES = 4
 KILLS = 10
 SECONDS_OF_TERMINATING = 4
 
-# Routes that a service has in addition, to prove what it promises for those of its users.
+# Additional routes, such as a user might write.
 ROUTES = """
 import asyncio
 from fastapi import HTTPException, Response
@@ -81,7 +81,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 @dataclass
 class Service:
-    """A generated service and its database, started and stopped as a test needs it."""
+    """A generated service and its database, which a test starts and stops."""
 
     project: Path
     database_url: str
@@ -90,7 +90,7 @@ class Service:
 
     @contextmanager
     def running(self, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Serve; what was logged is in `log` afterwards."""
+        """Serve the service. Afterwards, `log` contains its log."""
         output = self.project / "uvicorn.log"
         with output.open("wb") as log:
             process = subprocess.Popen(
@@ -112,17 +112,17 @@ class Service:
         """Open a connection."""
         return http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=30)
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        """Send one request, and return status and body of its answer."""
+    def send(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        """Send one request on a new connection, and return the status and the body."""
         with closing(self.connect()) as connection:
-            return ask(connection, method, path, body)
+            return send(connection, method, path, body)
 
     def stored(self) -> set[str]:
         """Return the names of all items."""
         names: list[str] = []
         after: int | None = 0
         while after is not None:
-            page = json.loads(self.ask("GET", f"/items?limit=100&after={after}")[1])
+            page = json.loads(self.send("GET", f"/items?limit=100&after={after}")[1])
             names += [item["name"] for item in page["items"]]
             after = page["next"]
         assert len(names) == len(set(names))
@@ -131,11 +131,14 @@ class Service:
 
 @dataclass
 class Load:
-    """Clients that create items, each after the other, until they are told to stop."""
+    """Clients that create items until they are stopped.
+
+    `sent`: the names of all items. `statuses`: the status of each response by name.
+    """
 
     service: Service
     sent: set[str] = field(default_factory=set)
-    answers: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> "Load":
@@ -155,7 +158,7 @@ class Load:
                 name = uuid4().hex
                 self.sent.add(name)
                 try:
-                    self.answers[name] = ask(connection, "POST", "/items", {"name": name})[0]
+                    self.statuses[name] = send(connection, "POST", "/items", {"name": name})[0]
                 except ConnectionRefusedError:
                     return
                 except (OSError, http.client.HTTPException):
@@ -163,17 +166,17 @@ class Load:
 
     @property
     def created(self) -> set[str]:
-        return {name for name, status in self.answers.items() if status == 201}
+        return {name for name, status in self.statuses.items() if status == 201}
 
     @property
-    def refused(self) -> set[str]:
-        return {name for name, status in self.answers.items() if status != 201}
+    def failed(self) -> set[str]:
+        return {name for name, status in self.statuses.items() if status != 201}
 
 
-def ask(
+def send(
     connection: http.client.HTTPConnection, method: str, path: str, body: object = None
 ) -> tuple[int, bytes]:
-    """Send one request over a connection, and return status and body of its answer."""
+    """Send one request on a connection, and return the status and the body."""
     headers = {"Content-Type": "application/json"}
     connection.request(method, path, json.dumps(body), headers)
     response = connection.getresponse()
@@ -187,7 +190,7 @@ def ask(
     ],
 )
 def project(request: pytest.FixtureRequest, install: Bake) -> Path:
-    """A project in a fresh environment, with the routes above."""
+    """Install a project with the additional routes."""
     if request.param == "postgresql":
         require_server()
     project = install(**NOTHING | {"database": request.param})
@@ -197,7 +200,7 @@ def project(request: pytest.FixtureRequest, install: Bake) -> Path:
 
 @pytest.fixture
 def service(project: Path, tmp_path: Path) -> Iterator[Service]:
-    """The service of the project with a new database."""
+    """Return the service of the project with a new database."""
     if (project / "app/db/sqlite.py").exists():
         yield Service(project, f"sqlite:///{tmp_path}/app.db")
         return
@@ -228,28 +231,28 @@ def test_backends_terminated_under_load(service: Service) -> None:
             seconds = str(SECONDS_OF_TERMINATING)
             run(service.project, ".venv/bin/python", "-c", TERMINATE, service.database_url, seconds)
         stored = service.stored()
-        assert json.loads(service.ask("GET", "/pool")[1]) == 0
+        assert json.loads(service.send("GET", "/pool")[1]) == 0
     assert load.created <= stored
-    assert load.refused
-    assert not load.refused & stored
+    assert load.failed
+    assert not load.failed & stored
 
 
-def test_what_fails_stores_nothing(service: Service) -> None:
+def test_a_failed_request_stores_nothing(service: Service) -> None:
     with service.running():
-        assert service.ask("POST", "/tables")[0] == 200
-        # More often than the pool has connections: none of them is spoilt.
+        assert service.send("POST", "/tables")[0] == 200
+        # More requests than the pool has connections, to show that each is still usable.
         for number in range(20):
-            assert service.ask("POST", f"/returns/{number}")[0] == 404
+            assert service.send("POST", f"/returns/{number}")[0] == 404
             for path in ("/raises", "/orphan"):
-                status, body = service.ask("POST", f"{path}/{number}")
+                status, body = service.send("POST", f"{path}/{number}")
                 assert (status, json.loads(body)["success"]) == (500, False)
         assert service.stored() == set()
-        assert service.ask("POST", "/items", {"name": "next"})[0] == 201
+        assert service.send("POST", "/items", {"name": "next"})[0] == 201
         assert service.stored() == {"next"}
-        assert json.loads(service.ask("GET", "/pool")[1]) == 0
+        assert json.loads(service.send("GET", "/pool")[1]) == 0
 
 
-def test_clients_that_go_away(service: Service) -> None:
+def test_disconnected_clients_leave_no_connection_checked_out(service: Service) -> None:
     with service.running(DATABASE_POOL_SIZE="2"):
         host = urlsplit(service.address)
         for number in range(50):
@@ -259,7 +262,7 @@ def test_clients_that_go_away(service: Service) -> None:
                     b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                     + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
                 )
-        assert service.ask("POST", "/items", {"name": "next"})[0] == 201
+        assert service.send("POST", "/items", {"name": "next"})[0] == 201
         assert_pool_is_whole(service)
     assert "never closed" not in service.log
     assert "non-checked-in" not in service.log
@@ -269,7 +272,7 @@ def test_more_requests_than_connections(service: Service) -> None:
     statuses: list[int] = []
 
     def request(number: int) -> None:
-        statuses.append(service.ask("POST", "/items", {"name": str(number)})[0])
+        statuses.append(service.send("POST", "/items", {"name": str(number)})[0])
 
     with service.running(DATABASE_POOL_SIZE="5", DATABASE_POOL_TIMEOUT="30"):
         run_at_once(request, 500)
@@ -290,7 +293,7 @@ def run_at_once(function: Callable[[int], None], times: int) -> None:
 
 def assert_pool_is_whole(service: Service) -> None:
     deadline = time.monotonic() + 10
-    while (checked_out := json.loads(service.ask("GET", "/pool")[1])) and (
+    while (checked_out := json.loads(service.send("GET", "/pool")[1])) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.05)
@@ -304,6 +307,6 @@ def test_many_processes_start_at_once(service: Service) -> None:
         while output.read_text().count("startup complete") < PROCESSES:
             assert time.monotonic() < deadline, output.read_text()
             time.sleep(0.05)
-        assert service.ask("POST", "/items", {"name": "one"})[0] == 201
-        assert service.ask("GET", "/readyz")[0] == 200
+        assert service.send("POST", "/items", {"name": "one"})[0] == 201
+        assert service.send("GET", "/readyz")[0] == 200
     assert "Traceback" not in service.log

@@ -1,8 +1,7 @@
-"""Somebody with Python, pip, git and curl, and an empty home, who types what a document says.
+"""Run the commands of a document as a new user with Python, pip, git and curl would.
 
-Git knows their name, as it has to before anybody can commit.
-
-CONTRIBUTING.md says how a document is written for this.
+The user's home directory is empty. Git knows the user's name, which it requires for a commit.
+CONTRIBUTING.md explains how to write documents for this.
 """
 
 import os
@@ -23,10 +22,10 @@ from tests.support.service import DEADLINE, environment, open_url
 from tests.support.template import copy_checkout
 
 ADDRESS = "https://github.com/OWNER/REPO"
-# A first installation downloads what later ones have.
+# In seconds, because the first installation downloads all packages.
 INSTALLATION = 600
 
-# Each block has a shell of its own, which takes up where the one before ended.
+# Each block runs in a new shell, which continues with the state of the previous one.
 PRELUDE = r"""
 set -eo pipefail
 touch '{0}/others'
@@ -41,9 +40,11 @@ _shells = ("sh", "bash", "console")
 
 @dataclass(frozen=True)
 class Block:
-    """Commands of a document. `prints`: what they print; an ellipsis stands for anything.
+    """A block of commands in a document.
 
-    `marker`: `not run`, `serves` or `fails`; `because`: the reason, the address, what fails.
+    `line`: its line number. `marker`: `not run`, `serves`, `fails` or None. `because`: the text of
+    the marker, such as a reason or an address. `prints`: the expected output, in which `...`
+    matches anything.
     """
 
     line: int
@@ -54,7 +55,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """Return the blocks of commands in a Markdown text."""
+    """Return the blocks of commands in a Markdown document."""
     found = []
     end = 0
     fences = list(_fences.finditer(text))
@@ -80,7 +81,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def repository(directory: Path) -> Path:
-    """Make a repository of what this one holds, with what is not committed yet."""
+    """Create a Git repository with the contents of this one, uncommitted changes included."""
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"]
     target = directory / "template.git"
     copy_checkout(target)
@@ -90,7 +91,7 @@ def repository(directory: Path) -> Path:
 
 
 def git_settings(settings: dict[str, str]) -> dict[str, str]:
-    """Return the variables that configure git without a file."""
+    """Return the environment variables that configure Git without a file."""
     variables = {"GIT_CONFIG_COUNT": str(len(settings))}
     for number, (name, value) in enumerate(settings.items()):
         variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
@@ -98,7 +99,7 @@ def git_settings(settings: dict[str, str]) -> dict[str, str]:
 
 
 class Newcomer:
-    """A shell in an empty environment, in which the template's address leads to `template`."""
+    """A user who runs commands. Git fetches the directory `template` instead of `ADDRESS`."""
 
     def __init__(self, directory: Path, template: Path) -> None:
         for name in ("home", "work"):
@@ -138,7 +139,7 @@ class Newcomer:
         self.variables["PATH"] = os.pathsep.join([str(programs), os.defpath])
 
     def follow(self, block: Block) -> None:
-        """Do what a block says."""
+        """Run a block as its marker says, and check its output."""
         if block.marker == "not run":
             return
         if block.marker == "serves":
@@ -148,12 +149,13 @@ class Newcomer:
         if block.prints is not None:
             pattern = re.escape(self.local(block.prints)).replace(re.escape("..."), ".*")
             found = re.search(pattern, output, re.DOTALL)
-            assert found, f"line {block.line}:\n{block.prints}\n\nis not in:\n\n{output}"
+            assert found, f"line {block.line}: expected\n{block.prints}\n\nin:\n\n{output}"
 
     def run(self, code: str, *, fails: bool = False) -> str:
-        """Run commands to their end, which is a good one or `fails`; return what they print.
+        """Run commands, and return their output.
 
-        All questions get the default for an answer. Directory and variables are the next ones' too.
+        They must exit with status 0, or with another status if `fails`. Every prompt gets Enter.
+        The next commands continue with the same directory and variables.
         """
         result = subprocess.run(
             ["bash", "-c", PRELUDE.format(self.directory) + self.local(code)],
@@ -171,9 +173,9 @@ class Newcomer:
         return result.stdout
 
     def serve(self, code: str, url: str) -> None:
-        """Run commands until somebody stops them, and wait until what they serve answers.
+        """Start a server, and wait until it responds at `url`, unless that is not a URL.
 
-        They take the place of what serves the same. What is not at a `url` is not waited for.
+        A server that was started before for the same address is stopped first.
         """
         url = self.local(url)
         server = url.rpartition("/")[0] or url
@@ -198,18 +200,18 @@ class Newcomer:
         assert "://" not in url, f"{code}\n{output.read_text(encoding='utf-8')}"
 
     def local(self, text: str) -> str:
-        """Return a text with the ports of this test in the place of those that people have."""
+        """Return a text with the ports of this test instead of the documented ones."""
         for word, replacement in self.words.items():
             text = re.sub(rf"\b{word}\b", replacement, text)
         return text
 
     def stop(self, *servers: str) -> None:
-        """Stop these, or everything that serves."""
+        """Stop these servers, or by default all of them."""
         for server in servers or list(self.servers):
             if process := self.servers.pop(server, None):
                 for stop in (signal.SIGTERM, signal.SIGKILL):
                     with suppress(ProcessLookupError):
                         os.killpg(process.pid, stop)
-                    # Whoever closes a terminal does not wait for what does not end.
+                    # A server that does not stop in time is killed next.
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(DEADLINE)

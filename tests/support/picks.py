@@ -160,7 +160,15 @@ OWNED = [
                 "tests/auth/test_verify.py",
             }
         ),
-        ("JWKS", "JWT_ALGORITHM", "JWT_TYPE"),
+        (
+            "JWKS",
+            "JWT_ALGORITHM",
+            "JWT_ACCEPT_ID_TOKENS",
+            "JWT_AUDIENCE_CLAIM",
+            "JWT_TYPE",
+            "JWT_SCOPE_CLAIMS",
+            "discover",
+        ),
     ),
     Owned(
         "jwt",
@@ -231,6 +239,7 @@ OWNED = [
         | {
             "app/api/routes/tasks.py",
             "app/tasks/broker.py",
+            "app/tasks/cancel.py",
             "app/tasks/insist.py",
             "app/tasks/memory_broker.py",
             "app/tasks/memory_results.py",
@@ -246,6 +255,7 @@ OWNED = [
             "app/tasks/watchdog.py",
             "app/worker.py",
             "tests/tasks/test_broker.py",
+            "tests/tasks/test_cancel.py",
             "tests/tasks/test_insist.py",
             "tests/tasks/test_memory_broker.py",
             "tests/tasks/test_receiver.py",
@@ -271,6 +281,7 @@ OWNED = [
         middleware("websocket")
         | {
             "app/api/routes/ws.py",
+            "app/core/websocket_protocol.py",
             "app/realtime/__init__.py",
             "app/realtime/hub.py",
             "app/realtime/member.py",
@@ -278,6 +289,7 @@ OWNED = [
             "app/realtime/outgoing_queue.py",
             "app/realtime/redis_hub.py",
             "tests/api/routes/test_ws.py",
+            "tests/core/test_websocket_protocol.py",
             "tests/realtime/test_member.py",
             "tests/realtime/test_memory_hub.py",
             "tests/realtime/test_outgoing_queue.py",
@@ -394,12 +406,18 @@ ALWAYS = frozenset(
     app/core/__init__.py
     app/config.py
     app/core/errors.py
+    app/core/http_protocol.py
     app/core/logging.py
     app/core/paths.py
+    app/core/readiness.py
+    app/core/server_config.py
+    app/core/server_settings.py
     app/core/settings.py
     app/core/telemetry.py
+    app/core/unix_socket.py
     app/factory.py
     app/main.py
+    app/serve.py
     app/stack.py
     app/middleware/__init__.py
     app/middleware/body_limit.py
@@ -411,16 +429,22 @@ ALWAYS = frozenset(
     tests/support.py
     tests/test_config.py
     tests/core/test_errors.py
+    tests/core/test_http_protocol.py
     tests/fixtures/logs.py
+    tests/fixtures/server.py
     tests/core/test_logging.py
     tests/core/test_paths.py
+    tests/core/test_readiness.py
+    tests/core/test_server_settings.py
     tests/core/test_settings.py
     tests/core/test_telemetry.py
+    tests/core/test_unix_socket.py
     tests/middleware/test_body_limit.py
     tests/test_stack.py
     tests/test_check.py
     tests/test_factory.py
     tests/test_main.py
+    tests/test_serve.py
     """.split()
 )
 

@@ -1,4 +1,4 @@
-"""Requests that no client library would send, byte by byte, and JSON Web Tokens made by hand."""
+"""Requests that no client library sends, byte by byte, and JSON Web Tokens made by hand."""
 
 import base64
 import hashlib
@@ -16,8 +16,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a service answered, and after how many seconds."""
+class RawResponse:
+    """The response of a service, and after how many seconds it was complete."""
 
     status: int
     head: bytes
@@ -32,8 +32,8 @@ def ask(
     method: bytes = b"GET",
     host: bytes | None = b"localhost",
     body: bytes = b"",
-) -> Answer:
-    """Send a request as it is, on a connection of its own."""
+) -> RawResponse:
+    """Send a request unchanged, on a new connection."""
     lines = [method + b" " + target + b" HTTP/1.1"]
     lines += [b"Host: " + host] if host is not None else []
     lines += [name + b": " + value for name, value in headers]
@@ -52,14 +52,14 @@ def ask(
                 if received.startswith(b"HTTP/1.1 101"):
                     break
         except ConnectionResetError:
-            pass  # it did not want to hear all of it
+            pass  # it closed the connection before it had read the whole request
         seconds = time.perf_counter() - start
     head, _, content = received.partition(b"\r\n\r\n")
-    return Answer(int(head.split()[1]), head, content, seconds)
+    return RawResponse(int(head.split()[1]), head, content, seconds)
 
 
 def handshake(*headers: tuple[bytes, bytes]) -> Headers:
-    """Return the headers that ask for a WebSocket."""
+    """Return the headers of a WebSocket handshake."""
     return [
         (b"Connection", b"Upgrade"),
         (b"Upgrade", b"websocket"),
@@ -70,20 +70,20 @@ def handshake(*headers: tuple[bytes, bytes]) -> Headers:
 
 
 def encode(value: object) -> bytes:
-    """Return Base64 for URLs of bytes, or of anything else as JSON."""
+    """Return the URL-safe Base64 encoding of bytes, or of the JSON of any other value."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def sign(header: object, claims: object, secret: bytes, digest: str = "sha256") -> bytes:
-    """Make a token that is signed by a secret, whatever its header says."""
+    """Return a token that is signed with a secret, whatever its header says."""
     text = encode(header) + b"." + encode(claims)
     return text + b"." + encode(hmac.digest(secret, text, digest))
 
 
 @dataclass(frozen=True)
 class RSAKey:
-    """A key pair, for tests alone."""
+    """A key pair. It is only good enough for tests."""
 
     n: int
     d: int
@@ -99,7 +99,7 @@ class RSAKey:
         return {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, **encoded}
 
     def pem(self) -> bytes:
-        """Return the public key as people paste it into a setting. Source: RFC 8017, A.1.1"""
+        """Return the public key in the format PEM. Source: RFC 8017, A.1.1"""
 
         def der(tag: int, content: bytes) -> bytes:
             size = len(content)
@@ -116,7 +116,7 @@ class RSAKey:
         return b"\n".join([b"-----BEGIN PUBLIC KEY-----", *lines, b"-----END PUBLIC KEY-----\n"])
 
     def sign(self, header: object, claims: object) -> bytes:
-        """Make a token. Source: RFC 8017, section 8.2.1"""
+        """Return a token that is signed with this key. Source: RFC 8017, section 8.2.1"""
         text = encode(header) + b"." + encode(claims)
         info = bytes.fromhex("3031300d060960864801650304020105000420")
         info += hashlib.sha256(text).digest()
@@ -127,13 +127,13 @@ class RSAKey:
 
 
 def make_rsa_key() -> RSAKey:
-    """Make a key pair, which takes a second."""
+    """Return a new key pair. This takes about a second."""
     p, q = prime(1024), prime(1024)
     return RSAKey(p * q, pow(65537, -1, (p - 1) * (q - 1)))
 
 
 def prime(bits: int) -> int:
-    """Return a prime number, almost certainly."""
+    """Return a number that is almost certainly prime."""
     while True:
         number = secrets.randbits(bits) | 3 << (bits - 2) | 1
         if all(pow(base, number - 1, number) == 1 for base in (2, 3, 5)) and number % 65537 != 1:

@@ -1,4 +1,4 @@
-"""Redis for tests: the one that is there, and ones of a test's own that may be stopped."""
+"""Redis servers that a test may stop, and commands to any Redis server."""
 
 import os
 import shutil
@@ -19,14 +19,14 @@ DEADLINE = 10
 
 
 def unavailable(reason: str) -> None:
-    """Skip the test, or fail it where REQUIRE_SERVICES says that nothing may be missing."""
+    """Skip the test, or fail it if REQUIRE_SERVICES is set."""
     if os.environ.get("REQUIRE_SERVICES"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 def command(url: str, *words: str) -> bytes:
-    """Send one command to a Redis, and return the first line of its answer."""
+    """Send one command to a Redis server, and return the first line of its reply."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port or 6379), timeout=1) as client:
         database = address.path.strip("/") or "0"
@@ -48,7 +48,7 @@ def command(url: str, *words: str) -> bytes:
 
 @dataclass
 class RedisServer:
-    """A Redis of a test's own: it can fall silent, die and come back."""
+    """A Redis server that can be frozen, killed and started again."""
 
     port: int = field(default_factory=free_port)
 
@@ -103,7 +103,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
-    """Run a Redis of the test's own."""
+    """Run a new Redis server."""
     server = RedisServer()
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""The template as the tests see it: where it is, its hooks, its files, its command."""
+"""The template under test: its directory, its hooks, its files and its command."""
 
 import ast
 import fnmatch
@@ -23,25 +23,25 @@ CONTEXT: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(enco
 
 
 def hook_source(name: str) -> str:
-    """Return a hook as it is in this repository."""
+    """Return the source of a hook."""
     return (ROOT / "hooks" / f"{name}.py").read_text(encoding="utf-8")
 
 
 @cache
 def hook_template(name: str) -> Template:
-    """Return a hook as Cookiecutter reads it."""
+    """Return a hook as a Jinja template."""
     environment = create_env_with_context({"cookiecutter": CONTEXT})
     template: Template = environment.from_string(hook_source(name))
     return template
 
 
 def rendered_hook(name: str, answers: dict[str, Any]) -> str:
-    """Return the program that Cookiecutter runs as a hook after these answers."""
+    """Return the program that Cookiecutter runs as a hook for these answers."""
     return hook_template(name).render(cookiecutter=answers)
 
 
 def load_hook(name: str, answers: dict[str, Any]) -> Any:
-    """Return a hook, rendered after these answers, as a module."""
+    """Return a hook as a module, rendered for these answers."""
     module = ModuleType(name)
     exec(compile(rendered_hook(name, answers), f"hooks/{name}.py", "exec"), module.__dict__)
     return module
@@ -49,14 +49,14 @@ def load_hook(name: str, answers: dict[str, Any]) -> Any:
 
 @cache
 def derived_templates() -> dict[str, Template]:
-    """Return the answers that are computed from others, as templates, by their names."""
+    """Return the templates of the derived answers by name."""
     environment = create_env_with_context({"cookiecutter": CONTEXT})
     names = [name for name in CONTEXT if name.startswith("__") and name != "__prompts__"]
     return {name: environment.from_string(CONTEXT[name]) for name in names}
 
 
 def with_derived(answers: dict[str, Any]) -> dict[str, Any]:
-    """Return the answers together with those that Cookiecutter adds, and the computed ones."""
+    """Return the answers together with those that Cookiecutter adds, and the derived ones."""
     complete = {"_template": str(ROOT)} | answers
     for name, template in derived_templates().items():
         complete[name] = template.render(cookiecutter=complete)
@@ -64,14 +64,14 @@ def with_derived(answers: dict[str, Any]) -> dict[str, Any]:
 
 
 def imports(source: str) -> set[str]:
-    """Return the modules that a program imports, wherever it does."""
+    """Return the modules that a program imports anywhere."""
     nodes = list(ast.walk(ast.parse(source)))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return plain | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
 def copy_checkout(target: Path) -> None:
-    """Make `target` hold what this repository holds, with what is not committed yet."""
+    """Copy this repository to `target`, uncommitted changes included."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -95,13 +95,13 @@ def files_below(directory: Path) -> set[str]:
 
 @cache
 def template_files() -> frozenset[str]:
-    """Return the files of the template directory, without what running the service leaves there."""
+    """Return the files of the template directory, except what running the service leaves there."""
     strays: set[str] = load_hook("post_gen_project", {}).STRAYS
     return frozenset(path for path in files_below(TREE) if strays.isdisjoint(path.split("/")))
 
 
 def is_copied(path: str) -> bool:
-    """Whether Cookiecutter copies a file of the template as it is, or with a directory of its."""
+    """Return whether Cookiecutter copies a file, or one of its directories, without rendering."""
     ancestors = [str(parent) for parent in PurePosixPath(path).parents]
     return any(
         fnmatch.fnmatchcase(candidate, pattern)
@@ -113,9 +113,10 @@ def is_copied(path: str) -> bool:
 def cookiecutter(
     *arguments: str, output: Path, typed: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command on this template, with `typed` at its prompts, into the `output` directory.
+    """Run Cookiecutter on this template. Projects go to the directory `output`.
 
-    Its home is beside the output, so that no answer of the developer's own is a default.
+    `typed`: the input at the prompts. The home directory is a new one beside the output, so that
+    the developer's own configuration has no effect.
     """
     home = output.parent / "home"
     home.mkdir(exist_ok=True)
@@ -130,7 +131,7 @@ def cookiecutter(
 
 
 def typing(answers: Answers) -> str:
-    """Return what a person types at the prompts to give these answers, and no other."""
+    """Return the input at the prompts that gives these answers, and the defaults otherwise."""
     lines = []
     for question, default in QUESTIONS.items():
         answer = answers.get(question)

@@ -1,4 +1,4 @@
-"""Counts what it takes to wire an option: `uv run python -m tests.support.wiring`."""
+"""Count the lines and conditions that wire the options: `uv run python -m tests.support.wiring`."""
 
 import re
 from collections import Counter
@@ -6,19 +6,19 @@ from collections import Counter
 from tests.support.picks import QUESTIONS, picked
 from tests.support.template import TREE, is_copied, template_files
 
-# The modules that put the service together.
+# The modules that compose the service.
 COMPOSITION = ["app/config.py", "app/factory.py", "app/stack.py"]
 
 CONDITION = re.compile(r"# {%-? *(?:if|elif) (.*?) *[-+]?%}")
 
 
 def composition_lines() -> int:
-    """Return the number of lines of the modules that put the service together."""
+    """Return the number of lines of the modules that compose the service."""
     return sum(len((TREE / path).read_text("utf-8").splitlines()) for path in COMPOSITION)
 
 
 def conditions_of(question: str) -> Counter[str]:
-    """Return how many conditions name a question, by the files that hold them."""
+    """Return the number of conditions that name a question in each file that has any."""
     return Counter(
         path
         for path in template_files()

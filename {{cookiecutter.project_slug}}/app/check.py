@@ -9,6 +9,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from app.config import Settings
+from app.core.server_settings import trusts_clients
 from app.core.settings import describe
 
 
@@ -20,8 +21,10 @@ def find_risks() -> Iterator[str]:
             yield from read_settings().risks()
         except ValidationError as error:
             yield from describe(error)
-    if "*" in os.environ.get("FORWARDED_ALLOW_IPS", ""):
-        yield "FORWARDED_ALLOW_IPS: lets clients forge their address; list your proxies instead of *"
+    # What the command `uvicorn` reads in place of FORWARDED_ALLOW_IPS.
+    names = os.environ.get("UVICORN_FORWARDED_ALLOW_IPS", "").split(",")
+    if trusts_clients(name.strip() for name in names):
+        yield "UVICORN_FORWARDED_ALLOW_IPS: lets clients forge their address; list your proxies"
 
 
 def main() -> int:

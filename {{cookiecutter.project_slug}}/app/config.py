@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.core.server_settings import ServerSettings
 from app.core.settings import CoreSettings, describe
 from app.core.telemetry import TelemetrySettings
 
@@ -82,6 +83,7 @@ class Settings(
     # {% if cookiecutter.use_security_headers %}
     security_headers.SecurityHeadersSettings,
     # {% endif %}
+    ServerSettings,
     # {% if cookiecutter.background_tasks == "taskiq" %}
     broker.TaskSettings,
     # {% elif cookiecutter.background_tasks == "fastapi" %}    runner.TaskSettings,
@@ -113,7 +115,7 @@ def get_settings() -> Settings:
 
     Ends the process with status 3 when one is missing or unsafe, after a line for each that says
     what to do. Three is uvicorn's own status for an application that cannot start: with
-    `--workers` it then stops, where any other would be respawned for ever.
+    `--workers` it then stops, where any other would be respawned forever.
     """
     try:
         return Settings()

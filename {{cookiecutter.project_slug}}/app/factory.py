@@ -19,9 +19,9 @@ from app.auth import login
 from app.config import Settings, get_settings
 
 # {%- if cookiecutter.__redis +%}
-from app.core import errors, redis, telemetry
+from app.core import errors, readiness, redis, telemetry
 
-# {%- else %}{{ "\n" }}from app.core import errors, telemetry
+# {%- else %}{{ "\n" }}from app.core import errors, readiness, telemetry
 # {%- endif +%}
 # {%- if cookiecutter.database != "none" +%}
 from app.db import sessions
@@ -111,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.checks = {}
+    app.state.readiness = readiness.Readiness()
     # {% if cookiecutter.__redis %}
     redis.set_up(app, client)
     # {% endif %}
@@ -122,7 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     realtime.set_up(app, client, queue_size=settings.websocket_queue_size)
     # {% endif %}
     errors.set_up(app)
-    api.include_routers(app, settings)
+    api.include_routers(app, settings.api_prefix)
     # {% if cookiecutter.jwt == "issue" %}
     login.set_up(app, settings, limiter)
     # {% endif %}

@@ -1,4 +1,4 @@
-"""Settings as in production, clients of applications built from them, and a real server."""
+"""Settings for production, applications with these settings, their clients, and a real server."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ pytest_plugins = [
     # {% if cookiecutter.__redis %}
     "tests.fixtures.redis",
     # {% endif %}
+    "tests.fixtures.server",
     # {% if cookiecutter.database == "sqlite" %}
     "tests.fixtures.sqlite",
     # {% endif %}
@@ -55,11 +56,11 @@ ENVIRONMENT |= {"JWT_SECRET_KEY": SECRET, "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": 
 HEADERS["Authorization"] = f"Bearer {make_token()}"
 # {% endif %}
 # {% if cookiecutter.jwt == "issue" %}
-# The least that is allowed, so that tests do not wait for hashes.
+# The lowest costs that are allowed, so that tests do not wait for hashes.
 ENVIRONMENT |= {"ARGON2_TIME_COST": "1", "ARGON2_MEMORY_COST": "19456"}
 # {% endif %}
 
-# By the layer that answers it: the status, the path and the headers that bring the error about.
+# By the layer that responds: the status of the error, and the path and headers of a request for it.
 ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
     "router": (404, "/nowhere", {}),
     "errors": (500, "/fails", {}),
@@ -78,9 +79,9 @@ ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the settings of the machine out of the tests, and the project's `.env`.
+    """Remove the settings in the environment and in the project's `.env` from the tests.
 
-    A test may write a `.env` of its own to `tmp_path`.
+    A test may write a `.env` to `tmp_path`.
     """
     monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
     monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))  # for servers that a test starts
@@ -92,12 +93,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ]
     for name in names:
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("UVICORN_FORWARDED_ALLOW_IPS", raising=False)
     get_settings.cache_clear()
 
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Set the variables of a service in production, with any of them changed, in `tmp_path`."""
+    """Return a function that sets variables for production, with changes, in `tmp_path`."""
 
     def set_variables(**changes: str) -> None:
         monkeypatch.chdir(tmp_path)
@@ -109,9 +111,10 @@ def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 
 @pytest.fixture
 def safe() -> dict[str, str]:
-    """What a service in production has besides."""
+    """Return further variables, with which the settings have no risk in production."""
     return {
         "DEBUG": "false",
+        "DOCS_ENABLED": "false",
         # {% if cookiecutter.background_tasks == "taskiq" %}
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         # {% endif %}
@@ -124,7 +127,7 @@ def safe() -> dict[str, str]:
 
 @pytest.fixture
 def make_settings() -> Callable[..., Settings]:
-    """Make settings that are fit for production, with any of them changed."""
+    """Return a function that makes settings for production, with changes."""
 
     def make(**changes: Any) -> Settings:
         values: dict[str, Any] = {name.lower(): value for name, value in ENVIRONMENT.items()}
@@ -135,7 +138,7 @@ def make_settings() -> Callable[..., Settings]:
 
 @pytest.fixture
 def make_app(make_settings: Callable[..., Settings]) -> Callable[..., FastAPI]:
-    """Make an application with some settings changed, and a route that fails: `/fails`."""
+    """Return a function that makes an application with changed settings and the route `/fails`."""
 
     def make(**changes: Any) -> FastAPI:
         app = create_app(make_settings(**changes))
@@ -151,15 +154,15 @@ def make_app(make_settings: Callable[..., Settings]) -> Callable[..., FastAPI]:
 
 @pytest.fixture
 def app(make_app: Callable[..., FastAPI]) -> FastAPI:
-    """The application that `client` asks. Tests may add routes to it."""
+    """Return the application of `client`. Tests may add routes to it."""
     return make_app()
 
 
 @pytest.fixture
 def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., TestClient]]:
-    """Make a client of an application that runs; it sends every credential.
+    """Return a function that starts an application and returns a client with all credentials.
 
-    It raises the exceptions of the application, unless `raises` is false: then it returns the 500.
+    The client raises the exceptions of the application. With `raises=False` it returns the 500.
     """
     with ExitStack() as stack:
 
@@ -173,26 +176,34 @@ def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., Test
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Tests marked `anyio` run on asyncio, as servers do."""
+    """Run tests marked `anyio` on asyncio, as servers do."""
     return "asyncio"
 
 
 @pytest.fixture
+# {% if cookiecutter.database != "postgresql" %}
+def ready() -> None:
+    # {% else %}def ready(database: None) -> None:
+    # {% endif %}
+    """Skip a test of `/readyz` if what the service needs is not there."""
+
+
+@pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
-    """A client of `app`, which raises its exceptions."""
+    """Return a client of `app` with all credentials, which raises its exceptions."""
     return make_client(app)
 
 
 @pytest.fixture
 def lenient_client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
-    """A client of `app` for tests about a 500, which it returns."""
+    """Return a client of `app` for tests about a 500, which it returns."""
     return make_client(app, raises=False)
 
 
 # {% if cookiecutter.use_cors %}
 @pytest.fixture
 def exposed() -> list[str]:
-    """The headers that a script in a browser may read."""
+    """Return the response headers that a script in a browser may read."""
     return [
         "Location",
         "Retry-After",
@@ -214,7 +225,10 @@ def exposed() -> list[str]:
 def get_error(
     request: pytest.FixtureRequest, lenient_client: TestClient
 ) -> Callable[..., Response]:
-    """Make a request that ends in an error. A test with this runs for each layer that answers one."""
+    """Return a function that makes a request which ends in an error.
+
+    A test with this runs for each layer that responds with one.
+    """
     status, path, headers = ERRORS[request.param]
 
     def get(**more: str) -> Response:
@@ -227,7 +241,7 @@ def get_error(
 
 @pytest.fixture
 def serve(tmp_path: Path, environ: Callable[..., None]) -> Iterator[Callable[..., Server]]:
-    """Start a server, for a minute at most, with some variables changed."""
+    """Return a function that starts a server with changed variables, for at most a minute."""
     with ExitStack() as stack:
 
         def start(target: str = "app.main:app", **changes: str) -> Server:

@@ -47,8 +47,13 @@ def test_safe_settings_are_ready(set_safe: Callable[..., None], run: Run) -> Non
             "API_PREFIX: must start with a slash and not end with one, such as /api/v1",
         ),
         (
-            {"FORWARDED_ALLOW_IPS": "*"},
-            "FORWARDED_ALLOW_IPS: lets clients forge their address; list your proxies instead of *",
+            {"DOCS_ENABLED": "true"},
+            "DOCS_ENABLED: publishes the documentation; set it to false unless it is public",
+        ),
+        (
+            {"FORWARDED_ALLOW_IPS": "hunter2"},
+            "FORWARDED_ALLOW_IPS: must be addresses or networks, such as 10.0.0.5,10.1.0.0/16, "
+            "or unix",
         ),
     ],
 )
@@ -57,6 +62,26 @@ def test_each_risk_has_one_line(
 ) -> None:
     set_safe(**changes)
     assert run() == (1, [line])
+
+
+@pytest.mark.parametrize("name", ["FORWARDED_ALLOW_IPS", "UVICORN_FORWARDED_ALLOW_IPS"])
+@pytest.mark.parametrize(
+    ("value", "is_safe"),
+    [
+        ("*", False),
+        ("10.0.0.1, *", False),
+        ("0.0.0.0/0", False),
+        ("::/0", False),
+        ("0.0.0.0/1,128.0.0.0/1", False),
+        ("10.0.0.0/8,fd00::/8,203.0.113.7,103.21.244.0/22,unix", True),
+    ],
+)
+def test_no_client_is_a_proxy(
+    name: str, value: str, is_safe: bool, set_safe: Callable[..., None], run: Run
+) -> None:
+    set_safe(**{name: value})
+    line = f"{name}: lets clients forge their address; list your proxies"
+    assert run() == ((0, ["ready"]) if is_safe else (1, [line]))
 
 
 def test_risks_that_debug_hides_are_reported_while_it_is_on(

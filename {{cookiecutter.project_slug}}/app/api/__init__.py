@@ -31,32 +31,31 @@ from app.api.routes import (
 from app.auth.dependencies import requires_user
 
 # {%- endif +%}
-from app.core.settings import CoreSettings
 
 
-def include_routers(app: FastAPI, settings: CoreSettings) -> None:
-    """Include all routers in the application, your own with `settings.api_prefix` as their prefix."""
+def include_routers(app: FastAPI, prefix: str) -> None:
+    """Include all routers. `prefix`: that of your own routes, which is `API_PREFIX`."""
     # Directly, because FastAPI matches the routes of nested routers at every level.
     app.include_router(root.router)
     app.include_router(health.router)
     # {% if cookiecutter.database != "none" and cookiecutter.jwt != "none" %}
-    app.include_router(owned_items.router, prefix=settings.api_prefix)
-    # {% elif cookiecutter.database != "none" %}    app.include_router(items.router, prefix=settings.api_prefix)
+    app.include_router(owned_items.router, prefix=prefix)
+    # {% elif cookiecutter.database != "none" %}    app.include_router(items.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
-    app.include_router(me.router, prefix=settings.api_prefix)
+    app.include_router(me.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.jwt == "issue" %}
-    app.include_router(users.router, prefix=settings.api_prefix)
-    app.include_router(token.router, prefix=settings.api_prefix)
+    app.include_router(users.router, prefix=prefix)
+    app.include_router(token.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.background_tasks == "taskiq" and cookiecutter.jwt != "none" %}
-    app.include_router(tasks.router, prefix=settings.api_prefix, dependencies=[requires_user])
-    # {% elif cookiecutter.background_tasks == "taskiq" %}    app.include_router(tasks.router, prefix=settings.api_prefix)
-    # {% elif cookiecutter.background_tasks == "fastapi" and cookiecutter.jwt != "none" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix, dependencies=[requires_user])
-    # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=settings.api_prefix)
+    app.include_router(tasks.router, prefix=prefix, dependencies=[requires_user])
+    # {% elif cookiecutter.background_tasks == "taskiq" %}    app.include_router(tasks.router, prefix=prefix)
+    # {% elif cookiecutter.background_tasks == "fastapi" and cookiecutter.jwt != "none" %}    app.include_router(background_tasks.router, prefix=prefix, dependencies=[requires_user])
+    # {% elif cookiecutter.background_tasks == "fastapi" %}    app.include_router(background_tasks.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.use_websocket and cookiecutter.jwt != "none" %}
-    app.include_router(ws.router, prefix=settings.api_prefix, dependencies=[requires_user])
-    # {% elif cookiecutter.use_websocket %}    app.include_router(ws.router, prefix=settings.api_prefix)
+    app.include_router(ws.router, prefix=prefix, dependencies=[requires_user])
+    # {% elif cookiecutter.use_websocket %}    app.include_router(ws.router, prefix=prefix)
     # {% endif %}

@@ -31,7 +31,8 @@ async def current_user(
     if not set(required.scopes).issubset(user.scopes):
         challenge = f'Bearer error="insufficient_scope", scope="{required.scope_str}"'
         message = "The access token does not allow this"
-        logger.info("refused a token: its scopes lack %s%s", required.scope_str, _hint(connection))
+        hint = connection.app.state.settings.scope_hint()
+        logger.info("refused a token: it does not allow %s%s", required.scope_str, hint)
         raise HTTPException(403, message, headers={"WWW-Authenticate": challenge})
     return user
 
@@ -44,9 +45,3 @@ CurrentUser = Annotated[TokenUser, Security(current_user)]
 
 With scopes: `Annotated[TokenUser, Security(current_user, scopes=["items:write"])]`.
 """
-
-
-def _hint(connection: HTTPConnection) -> str:
-    # A setting that a service has whose tokens come from elsewhere.
-    claims = getattr(connection.app.state.settings, "jwt_scope_claims", None)
-    return f"; JWT_SCOPE_CLAIMS are {', '.join(claims)}" if claims else ""

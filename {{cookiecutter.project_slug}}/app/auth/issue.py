@@ -28,12 +28,13 @@ class JWTSettings(TokenSettings):
     `JWT_REFRESH_GRACE` (10): seconds in which a refresh token may be used again, which several tabs
     of a browser do. A later use means that the token was stolen.
     `LOGIN_LIMIT` (10/minute): attempts for one user name from one address; a fifth of it while all
-    addresses together exceed it for that name. `LOGIN_LIMIT_ADDRESS` (30/minute): attempts and new
-    users from one address.
+    addresses together exceed it for that name.
+    `LOGIN_LIMIT_ADDRESS` (30/minute): attempts to log in and new users from one address.
     `REGISTRATION_ENABLED` (true): let anybody register. Otherwise `POST /users` responds with 403,
     and `python -m app.users create` creates users.
-    `ARGON2_TIME_COST` (3), `ARGON2_MEMORY_COST` (65536, in KiB), `ARGON2_PARALLELISM` (4): how
-    expensive it is to guess passwords from their hashes. A login renews hashes with other costs.
+    `ARGON2_TIME_COST` (3): the number of passes of a password hash. A login renews hashes with other
+    costs. `ARGON2_MEMORY_COST` (65536): the memory of a password hash, in KiB.
+    `ARGON2_PARALLELISM` (4): the number of lanes of a password hash.
     """
 
     jwt_secret_key: SecretStr = Field(default=SecretStr(""), validate_default=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
@@ -44,6 +45,7 @@ class JWKSKeys:
         self.algorithm = algorithm
         self.clock = clock
         self.keys: list[Key] = []
+        self.named: dict[tuple[str | None, str], list[Key]] = {}
         self.absent: set[tuple[str | None, str]] = set()
         self.fresh_until = 0.0
         self.next_fetch = 0.0
@@ -71,11 +73,13 @@ class JWKSKeys:
         raise KeysUnavailable(self.next_fetch - self.clock())
 
     def match(self, kid: str | None, algorithm: str) -> list[Key]:
+        # By far the most tokens name a key.
+        if named := self.named.get((kid, algorithm)):
+            return named
         usable = [key for key in self.keys if algorithm in key.algorithms]
         if kid is None and len(usable) == 1:
             return usable
-        unnamed = [key for key in usable if key.kid is None]
-        return [key for key in usable if key.kid == kid] or unnamed
+        return [key for key in usable if key.kid is None]
 
     def is_published(self, kid: str | None) -> bool:
         # Then no newer set of keys is needed to tell that they do not fit the token.
@@ -107,6 +111,10 @@ class JWKSKeys:
                 for algorithm in key.algorithms:
                     self.remember_absent(key.kid, algorithm)
         self.keys = keys
+        self.named = defaultdict(list)
+        for key in keys:
+            for algorithm in key.algorithms:
+                self.named[key.kid, algorithm].append(key)
         self.fresh_until = self.clock() + LIFETIME
         return True
 

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -20,7 +20,8 @@ class TokenSettings(CoreSettings):
     `JWT_SECRET_KEY`: the secret that signs tokens, 32 bytes or more. While `DEBUG` is on, the
     placeholder of .env.example is replaced by a random secret at each start.
     `JWT_PREVIOUS_SECRET_KEYS` (none): replaced secrets, until the tokens they signed have expired.
-    `JWT_ISSUER`: the `iss` of the tokens. `JWT_AUDIENCE`: a value that their `aud` must contain.
+    `JWT_ISSUER` (required): the `iss` of the tokens.
+    `JWT_AUDIENCE` (required): a value that their `aud` must contain.
     `JWT_LEEWAY` (10): how many seconds the clocks of issuer and service may differ.
     """
 
@@ -65,6 +66,10 @@ class TokenSettings(CoreSettings):
             )
         return value
 
+    def scope_hint(self) -> str:
+        """Return what the log adds if a token lacks a scope."""
+        return ""
+
     def risks(self) -> Iterator[str]:
         for name in ("jwt_issuer", "jwt_audience"):
             if "//localhost" in getattr(self, name):
@@ -84,7 +89,7 @@ class TokenUser(BaseUser):
     the same token share one object, so it cannot be changed, nor can its claims.
     """
 
-    claims: Mapping[str, Any]
+    claims: Mapping[str, Any] = field(repr=False)
     scopes: tuple[str, ...] = ()
 
     @property

@@ -83,6 +83,10 @@ class JWTSettings(TokenSettings):
             raise ValueError("is for a shared secret: set JWT_SECRET_KEY or another algorithm")
         return algorithm
 
+    def scope_hint(self) -> str:
+        """Return what the log adds if a token lacks a scope."""
+        return f"; JWT_SCOPE_CLAIMS names {', '.join(self.jwt_scope_claims)}"
+
 
 def create_verifier(settings: JWTSettings) -> Verifier:
     """Return what verifies the tokens of the provider."""

@@ -10,10 +10,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.core.settings import CoreSettings
 
@@ -148,6 +148,14 @@ async def _websocket_error(websocket: WebSocket, exc: Exception) -> Response | N
     return error_response(403, exc.reason or "Forbidden")
 
 
+async def _client_left(connection: HTTPConnection, exc: Exception) -> Response | None:
+    # Nothing reaches the client any more. But it is no error of the server, and no success either,
+    # which would commit half of an upload.
+    if isinstance(connection, WebSocket):
+        return None
+    return error_response(400, "The client disconnected")
+
+
 async def _close(connection: HTTPConnection, code: int, reason: str) -> bool:
     """Close an accepted WebSocket, which cannot be sent a response. Return whether it was one."""
     if (
@@ -175,5 +183,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     RequestValidationError: _validation_error,
     WebSocketRequestValidationError: _validation_error,
     WebSocketException: _websocket_error,
+    ClientDisconnect: _client_left,
+    WebSocketDisconnect: _client_left,
     Exception: _leave_to_layer,
 }

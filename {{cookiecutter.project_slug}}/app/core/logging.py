@@ -22,8 +22,10 @@ _STANDARD = len(vars(logging.makeLogRecord({})))
 # Added by formatters, and by uvicorn: `color_message` is its message with escape codes.
 _ADDED = {"message", "asctime", "color_message"}
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
+    # Ends of lines, and what changes the direction of the text that follows.
+    # Source: https://www.unicode.org/reports/tr9/#Bidirectional_Character_Types
+    code: f"\\u{code:04x}"
+    for code in (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 }
 # Unlike `json`, it writes NaN as null, as the format requires, and dates.
 _dump = TypeAdapter(dict[str, Any]).dump_json

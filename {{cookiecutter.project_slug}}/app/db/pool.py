@@ -8,8 +8,8 @@ from app.core.settings import CoreSettings
 class PoolSettings(CoreSettings):
     """The connections of one process.
 
-    `DATABASE_POOL_SIZE` (10): how many there are; a request that finds none free waits.
-    `DATABASE_POOL_TIMEOUT` (10): for how many seconds. Then the answer is a 503.
+    `DATABASE_POOL_SIZE` (10): connections of one process. A request waits for a free one.
+    `DATABASE_POOL_TIMEOUT` (10): seconds that a request waits before it gets a 503.
     `DATABASE_ECHO` (false): log every statement, with its values while `DEBUG` is on.
     """
 

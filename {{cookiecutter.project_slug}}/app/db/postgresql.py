@@ -150,6 +150,6 @@ def _hide_values(context: ExceptionContext) -> None:
     is_data_exception = error.sqlstate.startswith("22")
     message = f"SQLSTATE {error.sqlstate}" if is_data_exception else error.diag.message_primary
     error.args = (message,)
-    if context.sqlalchemy_exception is not None:
-        kind = type(error)
-        context.sqlalchemy_exception.args = (f"({kind.__module__}.{kind.__name__}) {message}",)
+    assert context.sqlalchemy_exception is not None
+    kind = type(error)
+    context.sqlalchemy_exception.args = (f"({kind.__module__}.{kind.__name__}) {message}",)

@@ -32,8 +32,8 @@ class BodyLimitMiddleware:
     The `max_body_size` of a route, router or mount replaces it, whether larger or smaller. A body
     that declares its size is rejected before the application runs; any other is counted while the
     application reads it. A 413 closes the connection, but not before the rest of the body has been
-    received and discarded: a client that is still sending could lose the response otherwise. So
-    does any response to a client that still waits for 100 Continue.
+    received and discarded: a client that is still sending could lose the response otherwise. Any
+    response to a client that still waits for 100 Continue closes the connection as well.
     Source: RFC 9110, sections 10.1.1 and 15.5.14; RFC 9112, section 9.6
     """
 
@@ -83,17 +83,20 @@ class BodyLimitMiddleware:
             await forward(message)
 
         async def send_and_close(message: Message) -> None:
-            nonlocal is_complete
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(close_headers(scope))
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await send({**message, "more_body": True})
+                await discard()
                 message = {"type": "http.response.body"}
-                with anyio.move_on_after(DISCARD_TIMEOUT):
-                    # A client that waits for 100 Continue does not send its body now.
-                    while not (is_complete or is_waiting):
-                        is_complete = not (await receive()).get("more_body", False)
             await send(message)
+
+        async def discard() -> None:
+            nonlocal is_complete
+            with anyio.move_on_after(DISCARD_TIMEOUT):
+                # A client that waits for 100 Continue does not send its body now.
+                while not (is_complete or is_waiting):
+                    is_complete = not (await receive()).get("more_body", False)
 
         for name, value in scope["headers"]:
             # Servers reject a length that is not a number.
@@ -103,7 +106,11 @@ class BodyLimitMiddleware:
         try:
             await self.app(scope, receive_with_limit, send_with_limit)
         except Exception:
-            if is_started or not is_exceeded:
+            if is_started:
+                raise
+            if not is_exceeded:
+                # The response to an unhandled exception closes the connection, too.
+                await discard()
                 raise
             await reject()
 

@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationInfo, field_validator
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware import Middleware, cors
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.settings import CoreSettings, StringList
 
 # A route names here what it created, or what a client can ask for later.
 RESPONSE_HEADERS = ("Location",)
+
+VARY = (b"vary", b"Origin")
 
 # As browsers send it: in lower case.
 _is_origin = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?").fullmatch
@@ -20,12 +22,13 @@ _is_header_name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 class CORSSettings(CoreSettings):
     """What pages of other origins may do.
 
-    `BACKEND_CORS_ORIGINS` (none): their origins, such as `https://example.com`, or `*` for any.
-    `CORS_ALLOW_CREDENTIALS` (true): their requests may carry cookies and `Authorization`.
-    `CORS_EXPOSE_HEADERS` (none): response headers that their scripts may read besides `Location`
-    and those that the layers of this service add, such as `ETag,Link`.
-    `CORS_ALLOW_PRIVATE_NETWORK` (false): pages of the public internet may call this service in a
-    private network.
+    `BACKEND_CORS_ORIGINS` (none): the origins of other pages that may call, such as
+    `https://example.com`, or `*` for any.
+    `CORS_ALLOW_CREDENTIALS` (true): allow their requests to carry cookies and `Authorization`.
+    `CORS_EXPOSE_HEADERS` (none): more response headers that their scripts may read, such as
+    `ETag,Link`.
+    `CORS_ALLOW_PRIVATE_NETWORK` (false): allow pages of the public internet to call this service
+    in a private network.
     """
 
     cors_allow_credentials: bool = True
@@ -73,18 +76,69 @@ class CORSSettings(CoreSettings):
         yield from super().risks()
 
 
+class CORSMiddleware(cors.CORSMiddleware):
+    """Responds to preflights, and names the allowed origin on every other response.
+
+    Starlette responds to preflights. The headers of other responses are encoded here once, instead
+    of for each response.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        allow_origins: Sequence[str],
+        allow_credentials: bool,
+        allow_private_network: bool,
+        expose_headers: Sequence[str],
+    ) -> None:
+        super().__init__(
+            app,
+            allow_origins=allow_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_credentials=allow_credentials,
+            allow_private_network=allow_private_network,
+            expose_headers=expose_headers,
+        )
+        headers = [(name.lower(), value) for name, value in self.simple_headers.items()]
+        self.headers = [VARY, *((name.encode(), value.encode()) for name, value in headers)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] == "OPTIONS":
+            await super().__call__(scope, receive, send)
+            return
+
+        additions = self.headers_for(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                replaced = {name for name, _ in additions if name != b"vary"}
+                headers = [pair for pair in message.get("headers", ()) if pair[0] not in replaced]
+                message["headers"] = [*headers, *additions]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+    def headers_for(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                if self.allow_all_origins or not self.is_allowed_origin(value.decode("latin-1")):
+                    return self.headers
+                return [*self.headers, (b"access-control-allow-origin", value)]
+        return [VARY]
+
+
 def layer(settings: CORSSettings, *, expose_headers: Sequence[str] = ()) -> Middleware:
     """Respond to preflights, and name the allowed origin on every other response.
 
     `expose_headers`: the response headers of other layers that a script may read.
-    Source: https://fetch.spec.whatwg.org, https://wicg.github.io/private-network-access
+    Source: https://fetch.spec.whatwg.org; Private Network Access, a draft of the WICG
     """
     names = [*RESPONSE_HEADERS, *expose_headers, *settings.cors_expose_headers]
     return Middleware(
         CORSMiddleware,
         allow_origins=settings.backend_cors_origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
         allow_credentials=settings.cors_allow_credentials,
         allow_private_network=settings.cors_allow_private_network,
         expose_headers=list(dict.fromkeys(names)),

@@ -53,13 +53,11 @@ class JWTMiddleware:
             await self.app(scope, receive, send)
             return
 
-        scope["auth"], scope["user"] = AuthCredentials(), UnauthenticatedUser()
         try:
             token = _find_token(scope)
-            if token is None or (route_path(scope) + "/").startswith(self.ignored):
-                await self.app(scope, receive, send)
-                return
-            user = await self.verifier.verify(token)
+            if self.ignored and (route_path(scope) + "/").startswith(self.ignored):
+                token = None
+            user = None if token is None else await self.verifier.verify(token)
         except InvalidToken as error:
             logger.info("refused a token: %s", error)
             headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
@@ -72,6 +70,10 @@ class JWTMiddleware:
             await response(scope, receive, send)
             return
 
+        if user is None:
+            scope["auth"], scope["user"] = AuthCredentials(), UnauthenticatedUser()
+            await self.app(scope, receive, send)
+            return
         scope["auth"], scope["user"] = AuthCredentials(["authenticated", *user.scopes]), user
         # In every log record of the request.
         context.set({**context.get(), "user": user.identity})

@@ -22,7 +22,8 @@ class TrustedHostSettings(CoreSettings):
     """The hosts of this service.
 
     `ALLOWED_HOSTS` (none): the host names of this service, without a port; `*.example.com` matches
-    subdomains, `*` matches any host, and IPv6 addresses have brackets: `[::1]`. Required unless `DEBUG` is on, which turns the check off.
+    subdomains, `*` matches any host, and IPv6 addresses have brackets: `[::1]`. Required unless
+    `DEBUG` is on, which turns the check off.
     """
 
     allowed_hosts: StringList = Field(default=[], validate_default=True)
@@ -37,7 +38,7 @@ class TrustedHostSettings(CoreSettings):
                 "must be host names without scheme, port or path, such as a.example.com, "
                 "or addresses, such as 127.0.0.1 or [::1]"
             )
-        return [_compress_address(host) for host in hosts]
+        return [_normalize_address(host) for host in hosts]
 
     def risks(self) -> Iterator[str]:
         if "*" in self.allowed_hosts:
@@ -93,7 +94,7 @@ def layer(settings: TrustedHostSettings) -> Middleware | None:
     )
 
 
-def _compress_address(host: str) -> str:
+def _normalize_address(host: str) -> str:
     # Clients send an IPv6 address in its short form (RFC 5952): [::1], not [0:0:0:0:0:0:0:1].
     if not host.startswith("["):
         return host

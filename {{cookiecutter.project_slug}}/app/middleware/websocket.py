@@ -40,6 +40,8 @@ class WebSocketSettings(RedisSettings):
     `WEBSOCKET_QUEUE_SIZE` (100): how many messages wait for a slow client before it is closed.
     `WEBSOCKET_IDLE_TIMEOUT` (3600): seconds without a message in either direction before a socket
     is closed; 0 is never.
+    `WEBSOCKET_COMPRESSION` (false): compress messages, which costs memory and processor time. Only
+    `python -m app.serve` reads this.
     """
 
     websocket_origins: StringList = []
@@ -49,6 +51,7 @@ class WebSocketSettings(RedisSettings):
     websocket_message_rate: float = Field(default=20, gt=0)
     websocket_queue_size: int = Field(default=100, ge=1)
     websocket_idle_timeout: float = Field(default=3600, ge=0)
+    websocket_compression: bool = False
 
     @field_validator("websocket_origins")
     @classmethod

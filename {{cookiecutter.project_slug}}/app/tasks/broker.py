@@ -18,6 +18,7 @@ from taskiq.exceptions import SendTaskError
 
 from app.core.redis import RedisSettings, explain
 from app.tasks import TaskContext, create_context
+from app.tasks.cancel import cancel
 from app.tasks.job import Job
 from app.tasks.memory_broker import MemoryBroker
 from app.tasks.memory_results import MemoryResults
@@ -43,12 +44,13 @@ class TaskSettings(RedisSettings):
     """Work that is handed to workers.
 
     `TASK_RETRIES` (3): how often a failed task is tried again.
-    `TASK_RETRY_DELAY` (1): seconds before the first of them; each further one waits twice as long.
-    `TASK_TIMEOUT` (300): seconds that a try may take.
-    `TASK_QUEUE_SIZE` (100000): tasks that may wait; with more, a request for one gets a 503.
-    `TASK_MAX_SIZE` (65536): bytes that the arguments of a task, and its result, may have as JSON.
-    `TASK_RESULT_TTL` (86400): seconds for which it is known how a task went.
-    `TASK_SHUTDOWN_TIMEOUT` (20): seconds that a worker that is stopped gives to its tasks.
+    `TASK_RETRY_DELAY` (1): seconds before the first retry; each further one waits twice as long.
+    `TASK_TIMEOUT` (300): seconds after which a task is ended.
+    `TASK_QUEUE_SIZE` (100000): tasks that may wait. With more, a request for one gets a 503.
+    `TASK_MAX_SIZE` (65536): the largest arguments and the largest result of a task, in bytes of
+    JSON.
+    `TASK_RESULT_TTL` (86400): seconds for which the status of a task is kept.
+    `TASK_SHUTDOWN_TIMEOUT` (20): seconds that a worker waits for its tasks when it is stopped.
     """
 
     task_retries: int = Field(default=3, ge=0)
@@ -116,7 +118,7 @@ def _add_scheduler(broker: AsyncBroker, *, is_shared: bool) -> None:
         state.scheduler = asyncio.create_task(Scheduler(broker, schedules, now=now).run())
 
     async def stop(state: TaskiqState) -> None:
-        state.scheduler.cancel()
+        await cancel(state.scheduler)
 
     if schedules:
         broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, start)

@@ -30,11 +30,12 @@ logger = logging.getLogger(__name__)
 class TaskSettings(CoreSettings):
     """Work after the response.
 
-    `TASK_CONCURRENCY` (10): tasks that run at a time; the others wait.
-    `TASK_TIMEOUT` (300): seconds that a task may take.
-    `TASK_QUEUE_SIZE` (1000): tasks that may wait or run; with more, a request gets a 503.
-    `TASK_MAX_SIZE` (65536): bytes that the result of a task may have as JSON.
-    `TASK_SHUTDOWN_TIMEOUT` (8): seconds that a stop waits for tasks before it cuts them off.
+    `TASK_CONCURRENCY` (10): tasks that run at the same time; the others wait.
+    `TASK_TIMEOUT` (300): seconds after which a task is ended.
+    `TASK_QUEUE_SIZE` (1000): tasks that may wait or run. With more, a request for one gets a 503.
+    `TASK_MAX_SIZE` (65536): the largest arguments and the largest result of a task, in bytes of
+    JSON.
+    `TASK_SHUTDOWN_TIMEOUT` (8): seconds that the service waits for its tasks when it is stopped.
     """
 
     task_concurrency: int = Field(default=10, ge=1)

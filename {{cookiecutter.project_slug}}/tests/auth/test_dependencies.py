@@ -5,8 +5,10 @@ import pytest
 from fastapi import FastAPI, Security, WebSocket
 from fastapi.testclient import TestClient
 
+from app.auth import dependencies
 from app.auth.dependencies import CurrentUser, current_user
 from app.auth.tokens import TokenUser
+from app.config import Settings
 from tests.auth.support import make_token
 from tests.support import reject_websocket
 
@@ -48,12 +50,17 @@ def test_nobody_is_asked_for_a_token(client: TestClient) -> None:
 def test_a_token_that_does_not_allow_it_is_forbidden(
     scope: str,
     client: TestClient,
+    make_settings: Callable[..., Settings],
+    log: Callable[[], list[dict[str, Any]]],
 ) -> None:
     response = client.get("/write", headers={"Authorization": f"Bearer {make_token(scope=scope)}"})
     assert response.status_code == 403
     assert response.json()["error"]["type"] == "forbidden"
     expected = 'Bearer error="insufficient_scope", scope="items:read items:write"'
     assert response.headers["WWW-Authenticate"] == expected
+    messages = [record["message"] for record in log() if record["logger"] == dependencies.__name__]
+    hint = make_settings().scope_hint()
+    assert messages == [f"refused a token: it does not allow items:read items:write{hint}"]
 
 
 def test_a_token_that_allows_it_is_welcome(

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import pytest
 from fastapi.testclient import TestClient
 
 
@@ -11,6 +12,7 @@ def test_openapi_has_the_path_of_the_login(make_client: Callable[..., TestClient
         assert f"{prefix}/token" in schema["paths"]
 
 
+@pytest.mark.usefixtures("database")
 def test_clients_without_an_address_count_as_one(
     make_client: Callable[..., TestClient],
 ) -> None:

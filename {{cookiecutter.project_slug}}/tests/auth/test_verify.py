@@ -105,6 +105,10 @@ def test_settings_that_contradict_each_other_are_refused(
     assert [error["loc"] for error in refusal.value.errors()] == [(variable,)]
 
 
+def test_the_log_names_the_setting_of_scopes() -> None:
+    assert settings().scope_hint() == "; JWT_SCOPE_CLAIMS names scope, scp"
+
+
 def test_the_start_says_what_is_still_to_be_set(caplog: pytest.LogCaptureFixture) -> None:
     create_verifier(settings())
     assert not caplog.records

@@ -269,3 +269,44 @@ def test_a_websocket_is_closed_once(app: FastAPI, client: TestClient) -> None:
         with pytest.raises(WebSocketDisconnect) as end:
             socket.receive_text()
         assert end.value.code == 4001
+
+
+def test_a_client_that_aborts_an_upload_is_no_server_error(app: FastAPI) -> None:
+    @app.post("/upload")
+    async def upload(request: Request) -> int:
+        return len(await request.body())
+
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent = call_app(app, *messages, method="POST", path="/upload")
+    assert sent[0]["status"] == 400
+
+
+def test_a_client_that_leaves_a_websocket_is_no_server_error(app: FastAPI) -> None:
+    @app.websocket("/ticks")
+    async def tick(websocket: WebSocket) -> None:
+        await websocket.accept()
+        while True:
+            await websocket.send_text("tick")
+
+    sent: list[Message] = []
+
+    async def leave_after_three(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_while_connected(message: Message) -> None:
+            if len(sent) == 3:
+                raise OSError("the client is gone")
+            await send(message)
+
+        await app(scope, receive, send_while_connected)
+
+    call_app(
+        leave_after_three,
+        {"type": "websocket.connect"},
+        sent=sent,
+        type="websocket",
+        path="/ticks",
+        scheme="ws",
+    )
+    assert [message["type"] for message in sent] == ["websocket.accept"] + 2 * ["websocket.send"]

@@ -18,6 +18,7 @@ HOSTILE = [
     "\x1b[2Jforged",
     "\x00\x07\x7f\x9b31m",
     "\u2028forged\u2029forged",
+    "\u202edegrof\u202c \u2066a\u2069 \u200ea\u200fa\u061ca",
     '", "level": "CRITICAL',
 ]
 

@@ -40,6 +40,7 @@ def test_a_client_connects_only_when_it_is_asked(make_settings: Callable[..., Se
         "redis://[::1]:6379/0",
         "redis://:p%40ss%2Fw%23@h/15",
         "rediss://u:p@h:1/2?ssl_cert_reqs=none",
+        f"rediss://h?ssl_ca_certs={__file__}",
         "unix:///run/redis.sock?db=1&password=p",
     ],
 )
@@ -96,6 +97,7 @@ def test_a_password_is_not_shown(make_settings: Callable[..., Settings]) -> None
     assert "hunter2" not in repr(make_settings(redis_url="redis://:hunter2@h"))
 
 
+@pytest.mark.usefixtures("ready")
 def test_readiness_asks_redis(
     make_client: Callable[..., TestClient], make_settings: Callable[..., Settings]
 ) -> None:

@@ -183,7 +183,8 @@ def test_transactions(run: Run, pooler: bool) -> None:
     ("level", "shown"),
     [("SERIALIZABLE", "serializable"), ("AUTOCOMMIT", "read committed")],
 )
-def test_isolation_levels(run: Run, pooler: bool, level: Any, shown: str) -> None:
+@pytest.mark.parametrize("timeout", [30, 0])
+def test_isolation_levels(run: Run, pooler: bool, level: Any, shown: str, timeout: float) -> None:
     notices: list[str] = []
 
     async def show(engine: AsyncEngine) -> str:
@@ -205,7 +206,8 @@ def test_isolation_levels(run: Run, pooler: bool, level: Any, shown: str) -> Non
                 assert await scalar(connection, "SHOW transaction_isolation") == "read committed"
         return found
 
-    assert run(show, database_pooler=pooler) == shown
+    changes = {"database_pooler": pooler, "database_statement_timeout": timeout}
+    assert run(show, **changes) == shown
     assert notices == []
 
 

@@ -107,6 +107,7 @@ def make_client_without_key(make_client: Callable[..., TestClient]) -> Callable[
     return make
 
 
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz"])
 def test_the_root_the_documentation_and_the_health_checks_are_public(
     path: str, make_client_without_key: Callable[..., TestClient]

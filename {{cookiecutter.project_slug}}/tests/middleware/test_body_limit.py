@@ -139,6 +139,25 @@ def test_the_rest_of_a_rejected_body_is_received_before_the_connection_closes(
     assert b"Content Too Large" in sent[1]["body"]
 
 
+def test_the_body_of_a_request_that_fails_is_received_before_the_response(app: FastAPI) -> None:
+    messages = iter([PART, END])
+
+    async def over_messages(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_next() -> Message:
+            return next(messages)
+
+        async def send_checked(message: Message) -> None:
+            sent.append(message)
+            assert list(messages) == []
+
+        await app(scope, receive_next, send_checked)
+
+    sent: list[Message] = []
+    with pytest.raises(ValueError, match="secret"):
+        call_app(over_messages, path="/fails", headers=headers())
+    assert statuses(sent) == [500]
+
+
 @pytest.mark.parametrize("path", ["/body", "/nowhere"])
 def test_a_body_that_does_not_come_is_not_waited_for_long(
     path: str, app: FastAPI, monkeypatch: pytest.MonkeyPatch

@@ -94,6 +94,7 @@ def test_errors_count_and_have_the_headers(make_client: Callable[..., TestClient
     assert client.get("/nowhere").status_code == 429
 
 
+@pytest.mark.usefixtures("ready")
 def test_health_checks_are_not_limited(make_client: Callable[..., TestClient]) -> None:
     client = make_client(rate_limit="1/minute")
     for path in ("/healthz", "/readyz") * 3:

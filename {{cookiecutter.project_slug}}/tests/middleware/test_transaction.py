@@ -626,7 +626,9 @@ def test_cursor_that_outlives_the_session_fails(app: FastAPI, client: TestClient
     assert connections(app) == 0
 
 
-def test_full_pool_is_a_503(make_client: Callable[..., TestClient], make_settings: Any) -> None:
+def test_full_pool_is_a_503(
+    make_client: Callable[..., TestClient], make_settings: Any, warnings: Callable[[], list[str]]
+) -> None:
     app = create_app(make_settings(database_pool_size=1, database_pool_timeout=0.01))
 
     @app.get("/full")
@@ -642,6 +644,11 @@ def test_full_pool_is_a_503(make_client: Callable[..., TestClient], make_setting
     assert response.headers["Retry-After"] == "1"
     assert response.json()["error"]["type"] == "service_unavailable"
     assert connections(app) == 0
+    assert len(warnings()) == 1
+    # An outage has been logged once, and makes requests wait in vain for connections.
+    app.state.outage.begin(OSError("refused"))
+    assert client.get("/full").status_code == 503
+    assert len(warnings()) == 1
     assert client.get("/items").status_code == 200
 
 
