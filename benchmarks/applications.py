@@ -1,4 +1,4 @@
-"""What is compared: applications that differ in what stands before one and the same route."""
+"""The applications that are compared. They differ in the middleware around the same route."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SERVICE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
-# Beside the modules it would be generated with them.
+# Bytecode beside the modules would be generated into projects.
 sys.dont_write_bytecode = not sys.pycache_prefix
 sys.path.insert(0, str(SERVICE))
 
@@ -28,15 +28,15 @@ from starlette.middleware import Middleware  # noqa: E402
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 
 HOST, ORIGIN = "api.example.com", "https://app.example.com"
-KEY, SECRET = "k" * 43, "a secret of the benchmarks: 32 bytes"
+KEY, SECRET = "key-of-the-benchmarks-with-43-characters-01", "a secret of the benchmarks: 32 bytes"
 
-# It shows how to write a middleware in the slow way too, and is reported apart.
+# Reported separately, because one of the examples is slow by design.
 EXAMPLE = ("BaseHTTPMiddleware", "AddHeaderMiddleware")
-# What is not ours, or in part only, and what the target for the rest leaves out.
+# Middleware of Starlette, and middleware to which the target for the others does not apply.
 STARLETTES = ("ServerErrorMiddleware", "CORSMiddleware", "GZipMiddleware")
 EXCLUDED = ("RequestLoggingMiddleware", "RateLimitMiddleware")
 
-# What a script in a browser sends.
+# The headers that a script in a browser sends.
 BROWSER = {
     "host": HOST,
     "connection": "keep-alive",
@@ -48,12 +48,12 @@ BROWSER = {
     "referer": f"{ORIGIN}/",
     "x-api-key": KEY,
 }
-# And what another service sends.
+# The headers that another service sends.
 SERVICE_CLIENT = {name: BROWSER[name] for name in ("host", "user-agent", "accept", "x-api-key")}
 
 
 def settings(**changes: Any) -> Settings:
-    """Settings as in production, with limits that nobody reaches."""
+    """Return settings for production, with limits that no benchmark reaches."""
     values: dict[str, Any] = {
         "debug": False,
         "backend_cors_origins": ORIGIN,
@@ -69,7 +69,7 @@ def settings(**changes: Any) -> Settings:
 
 
 def token() -> str:
-    """Return a token that is believed for an hour."""
+    """Return a token that is valid for an hour."""
     now = int(time.time())
     times = {"iat": now, "exp": now + 3600}
     claims = {"iss": "https://id.example.com", "aud": f"https://{HOST}", "sub": "1", "jti": "1"}
@@ -77,13 +77,13 @@ def token() -> str:
 
 
 class FormattingHandler(logging.Handler):
-    """Formats a record, and writes it nowhere."""
+    """Formats a record, but does not write it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.format(record)
 
 
-# How far a record comes.
+# How log records are processed.
 RECORDS: dict[str, Callable[[Path], logging.Handler]] = {
     "none": lambda path: logging.NullHandler(),
     "made": lambda path: logging.NullHandler(),
@@ -93,7 +93,7 @@ RECORDS: dict[str, Callable[[Path], logging.Handler]] = {
 
 
 def log_to(path: Path, name: str, records: str = "written") -> None:
-    """Let the records go to a file, or as far as `records` says."""
+    """Write log records to a file, or process them only as far as `records` says."""
     if name == "tutorial":
         logging.basicConfig(filename=path, format="%(message)s", level=logging.INFO, force=True)
         return
@@ -104,21 +104,21 @@ def log_to(path: Path, name: str, records: str = "written") -> None:
 
 
 def bare(**options: Any) -> FastAPI:
-    """FastAPI and the route, in a router as in every application of more than one file."""
+    """Return FastAPI with the route in a router, as in an application of several files."""
     app = FastAPI(**options)
     app.include_router(root.router)
     return app
 
 
 def bare_in_one_file() -> FastAPI:
-    """FastAPI and the route, which is the application's own."""
+    """Return FastAPI with the route in the application itself."""
     app = FastAPI()
     app.get("/")(root.read_root)
     return app
 
 
 def full(**changes: Any) -> FastAPI:
-    """The service with every pick on, but the example."""
+    """Return the service with every option on, except the example."""
     app = create_app(settings(**changes))
     app.user_middleware[:] = [
         layer for layer in app.user_middleware if name_of(layer) not in EXAMPLE
@@ -127,18 +127,18 @@ def full(**changes: Any) -> FastAPI:
 
 
 def layers() -> list[Middleware]:
-    """Return the layers of the service."""
+    """Return the middleware of the service."""
     built: list[Middleware] = stack(settings(), MemoryLimiter())
     return built
 
 
 def behind(names: Collection[str]) -> FastAPI:
-    """The bare one behind some of our layers."""
+    """Return the bare application behind some middleware of the service."""
     return bare(middleware=[layer for layer in layers() if name_of(layer) in names])
 
 
 class NothingMiddleware:
-    """Passes on the request and each message of the answer, as every layer has to."""
+    """Passes the request and each message of the response on, as every middleware must."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -155,23 +155,23 @@ class NothingMiddleware:
 
 
 def behind_nothing() -> FastAPI:
-    """The bare one behind as many layers as ours are, which do nothing."""
+    """Return the bare application behind middleware that does nothing, one for each of `OURS`."""
     return bare(middleware=[Middleware(NothingMiddleware) for _ in OURS])
 
 
 def behind_tutorial() -> FastAPI:
-    """The bare one behind what tutorials teach."""
+    """Return the bare application behind the stack of the tutorials."""
     app = bare()
     tutorial.add_middleware(app, origin=ORIGIN, host=HOST, key=KEY)
     return app
 
 
 def behind_a_provider(remember: bool = True) -> FastAPI:
-    """The bare one behind the layer that verifies the tokens of an identity provider.
+    """Return the bare application behind the middleware that verifies tokens of a provider.
 
-    `remember`: whether a token is verified once, or for each request.
+    `remember`: verify a token once, instead of for each request.
     """
-    # What not every benchmark brings.
+    # Imported here, because not every benchmark installs these packages.
     from app.auth import verify
     from app.middleware.jwt import JWTMiddleware
     from jwt.algorithms import OKPAlgorithm
@@ -214,7 +214,7 @@ def provider_token() -> str:
 
 
 def name_of(layer: Middleware) -> str:
-    """Return the name of its class."""
+    """Return the name of the class of a middleware."""
     return str(getattr(layer.cls, "__name__", ""))
 
 
@@ -241,8 +241,8 @@ APPLICATIONS: dict[str, Callable[..., FastAPI]] = {
 def create(name: str, *, routes: int = 0, body: int = 0, **changes: Any) -> FastAPI:
     """Build an application by its name.
 
-    `routes`: so many more, and at `/last` the last of them. `body`: what `/body` answers, in bytes.
-    `changes`: other settings, of `full` alone.
+    `routes`: the number of further routes before `/last`. `body`: the size of the response of
+    `/body`, in bytes. `changes`: changed settings, only for `full`.
     """
     app = APPLICATIONS[name](**changes)
     for number in range(routes):
@@ -258,7 +258,7 @@ def create(name: str, *, routes: int = 0, body: int = 0, **changes: Any) -> Fast
 
 
 def served() -> FastAPI:
-    """What uvicorn serves: the application whose name is in the environment."""
+    """Return the application that uvicorn serves, whose name is in the environment."""
     name, log = os.environ["BENCHMARK_APPLICATION"], Path(os.environ["BENCHMARK_LOG"])
     log_to(log, name)
     if name == "full":

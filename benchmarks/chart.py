@@ -1,4 +1,4 @@
-"""The chart of docs/performance.md: what a request takes, as bars."""
+"""The bar chart in docs/performance.md: the time of a request."""
 
 from collections.abc import Sequence
 from html import escape
@@ -7,7 +7,7 @@ from measure import Table
 
 WIDTH, LABEL, BAR, GAP = 720, 290, 18, 10
 SHOWN = 6.0
-# A viewer in the dark has them lighter: GitHub shows an image by what the reader's system prefers.
+# Lighter colours for a dark page. GitHub shows an image by the preference of the reader's system.
 STYLE = """
   text {
     font: 13px system-ui, sans-serif; fill: #1f2328;
@@ -22,7 +22,7 @@ STYLE = """
 
 
 def draw(tables: Sequence[Table]) -> str:
-    """Return a picture of the first table, which is the one of the requests in process."""
+    """Return a chart of the first table, which has the times of requests in process."""
     rows = [(row[0], float(row[-1].partition(" ")[0])) for row in tables[0].rows]
     limit = tables[0].targets[0].limit
     height = len(rows) * (BAR + GAP) + 40
@@ -35,7 +35,7 @@ def draw(tables: Sequence[Table]) -> str:
         f'<line class="limit" x1="{x:.0f}" x2="{x:.0f}" y1="0" y2="{end}" stroke-dasharray="4"/>',
         f'<text x="{x:.0f}" y="{height - 14}" text-anchor="middle">at most {limit:g}</text>',
     ]
-    # On top of the line, so that it goes through no label.
+    # After the line, so that it does not cross the labels.
     for number, (label, ratio) in enumerate(rows):
         parts += bar(label, ratio, top=number * (BAR + GAP))
     parts.append("</svg>")
@@ -43,7 +43,7 @@ def draw(tables: Sequence[Table]) -> str:
 
 
 def bar(label: str, ratio: float, *, top: int) -> list[str]:
-    """Return a bar, cut off where it would leave the picture."""
+    """Return a bar with its labels. A bar that is too long for the chart is cut off."""
     kind = "ours" if "service" in label or "layers" in label or "without" in label else "other"
     end, middle = position(min(ratio, SHOWN)), top + BAR - 4
     more = " →" if ratio > SHOWN else ""
@@ -55,5 +55,5 @@ def bar(label: str, ratio: float, *, top: int) -> list[str]:
 
 
 def position(ratio: float) -> float:
-    """Return where on the picture a ratio is."""
+    """Return the horizontal position of a ratio."""
     return LABEL + (WIDTH - LABEL - 70) * ratio / SHOWN

@@ -7,12 +7,11 @@
 #     "sqlalchemy[asyncio]>=2.1", "taskiq",
 # ]
 # ///
-"""What the transaction middleware costs: reads and writes through it, against the same by hand.
+"""Measure the overhead of the transaction middleware for reads and writes.
 
-Both routes are of one application, on one engine. "By hand" is what a route would do without the
-middleware: open a session in a block, use it, commit. The two take turns, in process and without a
-server, so that what is compared is their own time; the medians of the rounds are printed, and
-their ratio, which should be at most 1.05.
+The same routes are measured with the middleware, and with a session that the route itself opens
+and commits ("by hand"). Both use one engine, and take turns in process, without a server. The
+medians of the rounds and their ratio are printed. The ratio should be at most 1.05.
 """
 
 import argparse
@@ -32,7 +31,7 @@ sys.path.insert(0, str(SERVICE))
 
 
 def application(engine: Any) -> Any:
-    """Return an application with a route of each kind, and one that uses no database."""
+    """Return the applications with and without the middleware, each with three routes."""
     from app.api.dependencies import DbSession
     from app.api.routes.items import ItemOut
     from app.db.models import Item
@@ -76,7 +75,7 @@ def application(engine: Any) -> Any:
 
 
 async def request(app: Any, method: str, path: str) -> None:
-    """Ask for a path."""
+    """Send a request to an application."""
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -98,7 +97,7 @@ async def request(app: Any, method: str, path: str) -> None:
 
 
 async def seconds(app: Any, method: str, path: str, requests: int) -> float:
-    """Return the time that one request takes."""
+    """Return the average time of a request in seconds."""
     started = perf_counter()
     for _ in range(requests):
         await request(app, method, path)
@@ -106,7 +105,7 @@ async def seconds(app: Any, method: str, path: str, requests: int) -> float:
 
 
 async def measure(engine: Any, rounds: int, requests: int) -> None:
-    """Let both take turns, and print what came out."""
+    """Measure both applications in turns, and print the results."""
     from app.db.base import Base
     from app.db.models import Item
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -138,16 +137,16 @@ async def measure(engine: Any, rounds: int, requests: int) -> None:
 
 
 def main() -> None:
-    """Measure on SQLite, and on PostgreSQL where a URL is given."""
+    """Measure with SQLite, and with PostgreSQL if a URL is given."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=40, help="how often the two take turns (40)")
-    parser.add_argument("--requests", type=int, default=100, help="how many a turn (100)")
+    parser.add_argument("--rounds", type=int, default=40, help="number of rounds (40)")
+    parser.add_argument("--requests", type=int, default=100, help="requests per round (100)")
     parser.add_argument(
         "--url",
         default=os.environ.get("TEST_DATABASE_URL"),
-        help="an empty database of a PostgreSQL server (TEST_DATABASE_URL)",
+        help="an empty PostgreSQL database (TEST_DATABASE_URL)",
     )
     arguments = parser.parse_args()
 

@@ -1,6 +1,6 @@
-"""Measure what generating a project costs, next to generating one from an empty template.
+"""Measure the time of generating a project, compared with an empty template.
 
-Whole processes of `cookiecutter --no-input`, interleaved, so that a busy machine slows both.
+Processes of `cookiecutter --no-input` run in turns, so that a busy machine slows both.
 """
 
 import argparse
@@ -17,7 +17,7 @@ LIMIT = 1.5
 
 
 def empty_template(directory: Path) -> Path:
-    """Create a template that generates one empty directory, and return where it is."""
+    """Create a template that generates one empty directory, and return its path."""
     template = directory / "empty"
     (template / "{{cookiecutter.project_slug}}").mkdir(parents=True)
     (template / "cookiecutter.json").write_text('{"project_slug": "empty"}', encoding="utf-8")
@@ -25,7 +25,7 @@ def empty_template(directory: Path) -> Path:
 
 
 def seconds(template: Path, home: Path) -> float:
-    """Return how long a process takes to generate a project from `template`."""
+    """Return the time of generating a project from a template in seconds."""
     with tempfile.TemporaryDirectory(dir=home) as output:
         command = [sys.executable, "-m", "cookiecutter", str(template), "--no-input", "-o", output]
         environment = os.environ | {"HOME": str(home), "USERPROFILE": str(home)}
@@ -35,7 +35,7 @@ def seconds(template: Path, home: Path) -> float:
 
 
 def main() -> None:
-    """Print both medians and their ratio; exit with 1 when the ratio is above the limit."""
+    """Print both medians and their ratio. Exit with status 1 if the ratio exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=21, help="runs of each (default: 21)")
     runs = parser.parse_args().runs
@@ -43,7 +43,7 @@ def main() -> None:
         home = Path(directory)
         templates = {"this template": HERE, "empty template": empty_template(home)}
         for template in templates.values():
-            seconds(template, home)  # warms the file system and the bytecode
+            seconds(template, home)  # warms up the file system and the bytecode
         rounds = [
             {name: seconds(template, home) for name, template in templates.items()}
             for _ in range(runs)

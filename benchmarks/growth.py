@@ -1,4 +1,4 @@
-"""What the cost grows with, and what it does not: keys, paths, headers, routes, bodies."""
+"""Measure how the time of a request grows with keys, paths, headers, routes and bodies."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +17,15 @@ IDENTITY = BROWSER | {"accept-encoding": "identity"}
 def run(directory: Path, rounds: int, requests: int) -> list[Table]:
     """Measure each kind of growth."""
 
+    # `cases`: the specification of the application, the headers and the path, by name.
     def measure(
-        title: str, questions: Mapping[str, tuple[dict[str, Any], dict[str, str], str]]
+        title: str, cases: Mapping[str, tuple[dict[str, Any], dict[str, str], str]]
     ) -> Samples:
-        specifications = {name: asked[0] for name, asked in questions.items()}
+        specifications = {name: case[0] for name, case in cases.items()}
         with workers(specifications, directory / "log") as processes:
             return in_turns(
-                list(questions),
-                lambda name: processes[name].ask(
-                    questions[name][1], requests, path=questions[name][2]
-                ),
+                list(cases),
+                lambda name: processes[name].ask(cases[name][1], requests, path=cases[name][2]),
                 rounds=rounds,
                 title=title,
             )
@@ -49,7 +48,7 @@ def run(directory: Path, rounds: int, requests: int) -> list[Table]:
             for number in KEYS
         },
     )
-    headers = measure(
+    request_headers = measure(
         "headers",
         {
             f"{number} {name}": ({"name": name}, BROWSER | more_headers(number), "/")
@@ -68,43 +67,43 @@ def run(directory: Path, rounds: int, requests: int) -> list[Table]:
     bodies = measure(
         "bodies",
         {
-            f"{size} {kind}": ({"name": "full", "body": size}, asked, "/body")
+            f"{size} {kind}": ({"name": "full", "body": size}, headers, "/body")
             for size in BODIES
-            for kind, asked in (("as it is", IDENTITY), ("compressed", BROWSER))
+            for kind, headers in (("as it is", IDENTITY), ("compressed", BROWSER))
         },
     )
     return [
         flat("API keys", keys),
         flat("Public paths", paths),
-        pairs("Headers of the request", headers, HEADERS, "bare", "full"),
-        pairs("Routes before the one that is asked for", routes, ROUTES, "bare", "full"),
-        pairs("Size of the answer, in bytes", bodies, BODIES, "as it is", "compressed"),
+        pairs("Headers of the request", request_headers, HEADERS, "bare", "full"),
+        pairs("Routes before the requested one", routes, ROUTES, "bare", "full"),
+        pairs("Size of the response, in bytes", bodies, BODIES, "as it is", "compressed"),
     ]
 
 
 def others(number: int) -> list[str]:
-    """Return so many names that nobody asks for."""
+    """Return this number of names that no request uses."""
     return [f"another-{index}" for index in range(number)]
 
 
 def more_headers(number: int) -> dict[str, str]:
-    """Return as many headers as there are to be in all."""
+    """Return the headers that make the total number of headers with those of `BROWSER`."""
     return {f"x-header-{index}": "value" for index in range(number - len(BROWSER))}
 
 
 def flat(title: str, samples: Samples) -> Table:
-    """What should take the same time for any number."""
+    """Return a table of times that should not depend on the number."""
     rows = [
         [name, f"{samples.median(name) * 1e6:.0f}", samples.spread(name, "1")]
         for name in samples.values
     ]
-    # A busy machine makes a tenth of difference between two processes of the same kind.
+    # Two processes of the same application differ by up to a tenth on a busy machine.
     targets = [Target("a thousand, times one", samples.ratio("1000", "1"), 1.15)]
     return Table(title, ["how many", "microseconds", "times one"], rows, targets)
 
 
 def pairs(title: str, samples: Samples, numbers: list[int], first: str, second: str) -> Table:
-    """What two applications take, side by side."""
+    """Return a table of the times of two applications."""
     rows = [
         [
             f"{number:,}",

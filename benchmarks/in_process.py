@@ -1,4 +1,4 @@
-"""What a request costs, without a server: the time of the processor, times that of a bare one."""
+"""Measure the processor time of a request without a server, relative to a bare application."""
 
 from functools import reduce
 from operator import add
@@ -8,7 +8,7 @@ from applications import APPLICATIONS, BROWSER, LAYERS, RECORDS, SERVICE_CLIENT,
 from measure import Samples, Table, Target, in_turns, workers
 
 TITLE = "A request, in process"
-# Processes of one kind differ by some hundredths, each with a layout of memory of its own.
+# Processes of the same application differ by several hundredths because of their memory layout.
 STARTS = 5
 # The last step, "written", is how every application is measured.
 STEPS = {
@@ -24,14 +24,14 @@ SPECIFICATIONS = {name: {"name": name} for name in APPLICATIONS} | STEPS
 
 
 def run(directory: Path, rounds: int, requests: int) -> list[Table]:
-    """Measure every application, in several processes of each."""
+    """Measure every application in several processes."""
     starts = [start(directory / "log", rounds, requests, number + 1) for number in range(STARTS)]
     samples, others = (reduce(add, parts) for parts in zip(*starts, strict=True))
     return [summary(samples), layers(samples), steps(samples), clients(others)]
 
 
 def start(log: Path, rounds: int, requests: int, number: int) -> tuple[Samples, Samples]:
-    """Measure one process of each, with a browser for a client and with others."""
+    """Measure one process of each application, with requests of a browser and of other clients."""
     with workers(SPECIFICATIONS, log) as processes:
         samples = in_turns(
             list(SPECIFICATIONS),
@@ -61,13 +61,13 @@ def summary(samples: Samples) -> Table:
     labels = {
         "bare": "FastAPI, and the route in a router",
         "bare, in one file": "FastAPI, and a route of its own",
-        "full": "the whole service, every pick on",
+        "full": "the whole service, every option on",
         "stack": "its layers, before the bare one",
         "no record": "the same without request logging",
         "ours": "without Starlette's and rate limit, too",
         "nothing": "as many that do nothing",
         "example": "the two of the example",
-        "tutorial": "the stack of the tutorials",
+        "tutorial": "the tutorials' stack",
     }
     return Table(
         TITLE,
@@ -93,13 +93,13 @@ def layers(samples: Samples) -> Table:
 
 
 def steps(samples: Samples) -> Table:
-    """Say where the record's time goes."""
+    """Compare the steps of writing a log record."""
     rows = [row(samples, name, name) for name in STEPS]
     rows.append(row(samples, "RequestLoggingMiddleware", "record written"))
     return Table("The record", COLUMNS, rows)
 
 
 def clients(samples: Samples) -> Table:
-    """Compare clients that send less, or more."""
+    """Compare clients that send fewer or more headers."""
     rows = [row(samples, f"full, {kind}", kind, f"bare, {kind}") for kind in OTHERS]
     return Table("The whole service, to other clients", COLUMNS, rows)

@@ -1,6 +1,7 @@
-"""Measure whether the time of a failed login tells who has an account.
+"""Measure whether the time of a failed login reveals which users exist.
 
-A service is generated, installed and served; unknown users and wrong passwords take turns.
+A service is generated, installed and served. Logins of unknown users and logins with wrong
+passwords take turns.
 """
 
 import argparse
@@ -33,31 +34,31 @@ def generate(directory: str) -> Path:
 
 
 def log_in(connection: HTTPConnection, username: str) -> float:
-    """Return how many seconds it takes to be refused."""
+    """Return the time of a failed login in seconds."""
     form = urlencode({"username": username, "password": "wrong password"})
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
     start = time.perf_counter()
     connection.request("POST", "/token", form, kind)
-    with connection.getresponse() as answer:
-        answer.read()
-        assert answer.status == 401
+    with connection.getresponse() as response:
+        response.read()
+        assert response.status == 401
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Print both medians and their ratio; exit with 1 when the ratio is out of range."""
+    """Print both medians and their ratio. Exit with status 1 if the ratio is out of range."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tries", type=int, default=200, help="tries of each (default: 200)")
+    parser.add_argument("--tries", type=int, default=200, help="logins of each kind (default: 200)")
     tries = parser.parse_args().tries
     with tempfile.TemporaryDirectory() as directory, serving(generate(directory), **LIMITS) as it:
         connection = HTTPConnection(urlsplit(it.address).netloc)
         user = '{"username": "ada", "password": "correct horse battery staple"}'
         connection.request("POST", "/users", user, {"Content-Type": "application/json"})
-        with connection.getresponse() as answer:
-            answer.read()
-            assert answer.status == 201
+        with connection.getresponse() as response:
+            response.read()
+            assert response.status == 201
         rounds = [
-            (log_in(connection, "ada"), log_in(connection, f"nobody-{number}"))
+            (log_in(connection, "ada"), log_in(connection, f"unknown-{number}"))
             for number in range(tries)
         ]
     wrong, unknown = (statistics.median(times) for times in zip(*rounds, strict=True))

@@ -1,4 +1,4 @@
-"""How all of it is measured: in turns, so that a busy machine slows everything, and as medians."""
+"""Measure applications in turns, so that a busy machine slows all of them, and compare medians."""
 
 import json
 import os
@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class Table:
-    """What came out: rows under a title, and which targets were met."""
+    """The results of a measurement: rows with a title, and its targets."""
 
     title: str
     columns: Sequence[str]
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure, and what it should be at most; or at least."""
+    """A value and its limit: the maximum, or the minimum if `at_least`."""
 
     name: str
     value: float
@@ -50,7 +50,7 @@ class Target:
 
 
 class Samples:
-    """What each of several names took, round by round."""
+    """The measured values of each name, one per round."""
 
     def __init__(self, values: Mapping[str, Sequence[float]]) -> None:
         self.values = values
@@ -65,23 +65,23 @@ class Samples:
         return statistics.median(self.ratios(name, to))
 
     def __add__(self, other: "Samples") -> "Samples":
-        """Join two of the same names."""
+        """Join samples with the same names."""
         return Samples({name: [*self.values[name], *other.values[name]] for name in self.values})
 
     def spread(self, name: str, to: str) -> str:
-        """Return the ratio, and between which two the middle half of the rounds lies."""
+        """Return the median of the ratios and their quartiles as a text."""
         low, middle, high = statistics.quantiles(self.ratios(name, to), n=4)
         return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
     def added(self, name: str, other: str, to: str) -> float:
-        """Return how many times as much `name` adds to `to` as `other` does."""
+        """Return the time that `name` adds to `to`, divided by the time that `other` adds."""
         return (self.median(name) - self.median(to)) / (self.median(other) - self.median(to))
 
 
 def in_turns(
     names: Sequence[str], measure: Callable[[str], float], *, rounds: int, title: str
 ) -> Samples:
-    """Measure each name once a round, back and forth. The first round warms up."""
+    """Measure each name once per round, in alternating order. The first round warms up."""
     values: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
         show(f"{title}: round {number} of {rounds}")
@@ -94,7 +94,7 @@ def in_turns(
 
 
 def show(progress: str) -> None:
-    """Say how far it is, on a line that the next one takes the place of."""
+    """Print the progress on a line that the next one replaces."""
     if sys.stderr.isatty():
         print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
 
@@ -105,11 +105,11 @@ class Worker:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
-    def ask(self, headers: Mapping[str, str], requests: int, **question: Any) -> float:
-        """Return the seconds that one request takes."""
+    def ask(self, headers: Mapping[str, str], requests: int, **options: Any) -> float:
+        """Return the average processor time of a request in seconds."""
         assert self.process.stdin
         assert self.process.stdout
-        text = json.dumps({"headers": dict(headers), "requests": requests, **question})
+        text = json.dumps({"headers": dict(headers), "requests": requests, **options})
         print(text, file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
@@ -118,7 +118,7 @@ class Worker:
 def workers(
     specifications: Mapping[str, Mapping[str, Any]], log: Path
 ) -> Iterator[dict[str, Worker]]:
-    """Start a process for each application; see `applications.create` for what describes one."""
+    """Start a process per application. `specifications`: arguments of `applications.create`."""
     with ExitStack() as stack:
         started = {
             name: stack.enter_context(process_of(specification, log))
@@ -132,7 +132,7 @@ def workers(
 
 @contextmanager
 def process_of(specification: Mapping[str, Any], log: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Start a worker, and end it."""
+    """Start a worker, and stop it afterwards."""
     command = [sys.executable, str(HERE / "worker.py"), json.dumps(specification), str(log)]
     environ = os.environ | {"PYTHONPYCACHEPREFIX": str(log.parent / "bytecode")}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -141,5 +141,5 @@ def process_of(specification: Mapping[str, Any], log: Path) -> Iterator["subproc
     try:
         yield process
     finally:
-        # Its input ends, and so does it.
+        # Closes its standard input, which ends the worker.
         process.communicate()

@@ -6,11 +6,11 @@
 #     "pyjwt>=2.15", "python-multipart", "redis>=8.1", "sqlalchemy[asyncio]>=2.1", "taskiq",
 # ]
 # ///
-"""Fail where a request has become dearer, by what a busy machine cannot change.
+"""Fail if requests have become more expensive. The result does not depend on other load.
 
-Counted are the processor's instructions, by valgrind, with the same hashes each time and no
-collector: two runs differ by less than one in a hundred. Where there is no valgrind, and on top of
-it, the time of the processor is compared, with limits that no noise reaches.
+Valgrind counts the instructions of the processor, with fixed hashes and without the garbage
+collector. Two runs differ by less than one percent. In addition, and if Valgrind is not installed,
+the processor time is compared, with limits far above its variation.
 """
 
 import argparse
@@ -24,14 +24,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Times bare. What they are now is in docs/performance.md; another Python counts a little otherwise.
+# Limits, relative to the bare application. docs/performance.md has the current values, which vary
+# slightly with the version of Python.
 INSTRUCTIONS = {"full": 1.88, "no record": 1.54, "ours": 1.30}
 TIMES = {"full": 4.0, "no record": 2.8, "ours": 2.2}
 WARM, COUNTED = 30, 50
 
 
 def count() -> int:
-    """Be what valgrind watches: ask each application, and wait for the next line in between."""
+    """Run the requests that Valgrind counts. Wait for a line after those of each application."""
     import worker
     from applications import BROWSER, create, log_to
 
@@ -52,7 +53,7 @@ def count() -> int:
 
 
 def instructions(directory: Path) -> dict[str, float]:
-    """Return how many instructions a request takes."""
+    """Return the number of instructions per request."""
     output = directory / "callgrind"
     command = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
     command += [f"--callgrind-out-file={output}", sys.executable, __file__, "--count"]
@@ -66,7 +67,7 @@ def instructions(directory: Path) -> dict[str, float]:
         assert process.stdin
         assert process.stdout
         for number, line in enumerate(process.stdout):
-            # Imports are not counted, which takes most of the time off.
+            # Starts counting after the imports, which saves most of the time.
             order = ["dump", line.strip()] if number else ["instrumentation", "on"]
             control = ["vgdb", f"--pid={process.pid}", *order]
             subprocess.run(control, check=True, stdout=none, stderr=none, timeout=60)
@@ -81,7 +82,7 @@ def instructions(directory: Path) -> dict[str, float]:
 
 
 def times(directory: Path) -> dict[str, float]:
-    """Return how many microseconds a request takes."""
+    """Return the processor time per request in microseconds."""
     from applications import BROWSER
     from measure import in_turns, workers
 
@@ -93,8 +94,8 @@ def times(directory: Path) -> dict[str, float]:
     return {name: samples.median(name) * 1e6 for name in names}
 
 
-def is_dearer(values: dict[str, float], limits: dict[str, float], unit: str) -> bool:
-    """Print the values, and say whether one is above its limit."""
+def is_exceeded(values: dict[str, float], limits: dict[str, float], unit: str) -> bool:
+    """Print the values, and return whether one exceeds its limit."""
     for name, value in values.items():
         limit = f", at most {limits[name]}" if name in limits else ""
         print(f"{name:10} {value:10,.0f} {unit}, {value / values['bare']:.3f} times bare{limit}")
@@ -102,7 +103,7 @@ def is_dearer(values: dict[str, float], limits: dict[str, float], unit: str) -> 
 
 
 def main() -> None:
-    """Exit with 1 where a limit is passed."""
+    """Exit with status 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -111,11 +112,11 @@ def main() -> None:
         sys.exit(count())
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        is_worse = is_dearer(times(directory), TIMES, "microseconds")
+        is_worse = is_exceeded(times(directory), TIMES, "microseconds")
         if shutil.which("valgrind") and shutil.which("vgdb"):
-            is_worse |= is_dearer(instructions(directory), INSTRUCTIONS, "instructions")
+            is_worse |= is_exceeded(instructions(directory), INSTRUCTIONS, "instructions")
         else:
-            print("no instructions counted: there is no valgrind (apt-get install valgrind)")
+            print("instructions are not counted: install Valgrind (apt-get install valgrind)")
     sys.exit(is_worse)
 
 

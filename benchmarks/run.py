@@ -8,10 +8,10 @@
 #     "uvloop; sys_platform != 'win32'", "websockets",
 # ]
 # ///
-"""Measure what the service costs, and print tables.
+"""Measure the performance of the service, and print tables.
 
-Everything is compared within one run, in turns, and given as a median with the two values between
-which the middle half lies. docs/performance.md says what the sections are.
+Applications are measured in turns, and compared within one run. Ratios are medians with quartiles.
+docs/performance.md describes the sections.
 """
 
 import argparse
@@ -33,18 +33,18 @@ LIBRARIES = "fastapi starlette pydantic uvicorn uvloop httptools sqlalchemy".spl
 
 
 def main() -> None:
-    """Run the sections, and exit with 1 where a target is missed."""
+    """Run the sections, and exit with status 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all if none is given"
+        "sections", nargs="*", help=f"any of {', '.join(SECTIONS)}; all of them by default"
     )
-    parser.add_argument("--rounds", type=int, help="how often each takes its turn")
-    parser.add_argument("--chart", type=Path, help="where to write a chart of the first two (SVG)")
+    parser.add_argument("--rounds", type=int, help="number of rounds")
+    parser.add_argument("--chart", type=Path, help="path of a chart of the first section (SVG)")
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - SECTIONS.keys():
-        parser.error(f"no such section: {', '.join(unknown)}")
+        parser.error(f"unknown section: {', '.join(unknown)}")
     print(machine(), end="\n\n", flush=True)
     tables = []
     with tempfile.TemporaryDirectory() as directory:
@@ -61,13 +61,13 @@ def main() -> None:
 
 
 def machine() -> str:
-    """Say what this ran on."""
+    """Return the processor and the versions of Python and the libraries."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return f"{processor()}; Python {platform.python_version()}; {libraries}"
 
 
 def processor() -> str:
-    """Return the name of the processor, where the system tells."""
+    """Return the number and the name of the processors if the system provides them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

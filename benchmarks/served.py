@@ -1,4 +1,4 @@
-"""What uvicorn answers in a second: one worker, and a client that reads no more than it must."""
+"""Measure the requests per second of one uvicorn worker, with a minimal client."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ REQUEST = (
 
 
 def run(directory: Path, rounds: int, milliseconds: int) -> list[Table]:
-    """Serve the three, and let them take turns."""
+    """Serve the applications, and measure them in turns."""
     names = ["bare", "full", "tutorial"]
     with ExitStack() as stack:
         ports = {name: stack.enter_context(served(name, directory)) for name in names}
@@ -40,7 +40,7 @@ def run(directory: Path, rounds: int, milliseconds: int) -> list[Table]:
         )
     summary = Table(
         "Served by uvicorn",
-        ["", "requests a second", "times bare"],
+        ["", "requests per second", "times bare"],
         [[name, f"{samples.median(name):,.0f}", samples.spread(name, "bare")] for name in names],
         [
             Target("the whole service, times bare", samples.ratio("full", "bare"), 0.6, True),
@@ -52,8 +52,8 @@ def run(directory: Path, rounds: int, milliseconds: int) -> list[Table]:
         for crowd in crowds.values
     ]
     growth = Table(
-        "The whole service, by requests at a time",
-        ["at a time", "requests a second", "times ten at a time"],
+        "The whole service, by concurrent requests",
+        ["concurrent", "requests per second", "times ten concurrent"],
         rows,
         [Target("a thousand, times ten", crowds.ratio("1000", "10"), 0.7, True)],
     )
@@ -84,7 +84,7 @@ def served(name: str, directory: Path) -> Iterator[int]:
 
 
 def listens(port: int) -> bool:
-    """Say whether somebody does."""
+    """Return whether a server listens on a port."""
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except OSError:
@@ -93,28 +93,28 @@ def listens(port: int) -> bool:
 
 
 class Client(asyncio.Protocol):
-    """A connection that asks again when it is answered, until a time has come."""
+    """A connection that sends a request after each response until a point in time."""
 
     end = 0.0
 
     def __init__(self) -> None:
-        self.answers = 0
+        self.responses = 0
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
-    def ask(self, end: float) -> None:
+    def start(self, end: float) -> None:
         self.end = end
         self.transport.write(REQUEST)
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(b"HTTP/") and not data.startswith(b"HTTP/1.1 200"):
             self.done.set_exception(RuntimeError(data.decode()))
-        # The answer is an object, and may come in two parts.
+        # The response is a JSON object, and may arrive in two parts.
         elif data.endswith(b"}"):
-            self.answers += 1
+            self.responses += 1
             if time.perf_counter() < self.end:
                 self.transport.write(REQUEST)
             else:
@@ -126,12 +126,12 @@ class Client(asyncio.Protocol):
 
 
 async def rate(port: int, seconds: float, connections: int) -> float:
-    """Return how many requests a second are answered, to so many that ask at a time."""
+    """Return the number of responses per second for a number of concurrent connections."""
     loop = asyncio.get_running_loop()
     opened = [await loop.create_connection(Client, "127.0.0.1", port) for _ in range(connections)]
     clients = [client for _, client in opened]
     started = time.perf_counter()
     for client in clients:
-        client.ask(started + seconds)
+        client.start(started + seconds)
     await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), 60)
-    return sum(client.answers for client in clients) / (time.perf_counter() - started)
+    return sum(client.responses for client in clients) / (time.perf_counter() - started)

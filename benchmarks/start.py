@@ -1,4 +1,4 @@
-"""How long it takes to start: import and `create_app()`, for a project of each pick alone."""
+"""Measure the time of importing and creating the application, for each option alone."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from measure import Samples, Table, in_turns
 TEMPLATE = Path(__file__).resolve().parent.parent
 NONE = [f"use_{name}=false" for name in ("request_logging", "security_headers", "cors")]
 NONE += [f"use_{name}=false" for name in ("trusted_host", "gzip", "docker")]
-PICKS = {
+OPTIONS = {
     "nothing": [],
     "request_logging": ["use_request_logging=true"],
     "security_headers": ["use_security_headers=true"],
@@ -27,13 +27,13 @@ PICKS = {
     "tasks: taskiq": ["background_tasks=taskiq"],
 }
 BARE = "import fastapi; fastapi.FastAPI()"
-# What has no place in a process that does not need it.
+# Prints the number of imported modules.
 COUNT = "; import sys; print(len(sys.modules))"
 
 
 def run(directory: Path, rounds: int, _: int) -> list[Table]:
-    """Generate a project for each pick, and start them in turns."""
-    projects = {name: generate(directory, name, answers) for name, answers in PICKS.items()}
+    """Generate a project for each option, and start them in turns."""
+    projects = {name: generate(directory, name, answers) for name, answers in OPTIONS.items()}
     environ = os.environ | {"PYTHONPYCACHEPREFIX": str(directory / "bytecode")}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -61,7 +61,7 @@ def run(directory: Path, rounds: int, _: int) -> list[Table]:
 
 
 def generate(directory: Path, name: str, answers: list[str]) -> Path:
-    """Return a project that was generated from these answers."""
+    """Generate a project from these answers, and return its path."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name)
     command = [sys.executable, "-m", "cookiecutter", str(TEMPLATE), "--no-input"]
     command += ["-o", str(directory), f"project_slug=start-{slug}", "ci=none", *NONE, *answers]
@@ -70,7 +70,7 @@ def generate(directory: Path, name: str, answers: list[str]) -> Path:
 
 
 def table(samples: Samples, modules: dict[str, str]) -> Table:
-    """Compare with FastAPI alone."""
+    """Compare the projects with FastAPI alone."""
     rows = [
         [name, f"{samples.median(name) * 1000:.0f}", samples.spread(name, "FastAPI"), modules[name]]
         for name in samples.values

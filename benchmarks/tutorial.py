@@ -1,8 +1,8 @@
-"""The stack that tutorials teach, to compare with: the same features, a class of `dispatch` each.
+"""The stack that tutorials teach, for comparison. It has the same features.
 
-Logging, API keys, transactions and errors on `BaseHTTPMiddleware`, CORS, GZip and trusted hosts as
-Starlette has them. Written as such documents have it, the bugs included, but for two things: the
-record is JSON, so that both stacks write the same, and nothing is printed.
+Logging, API keys, transactions and errors are subclasses of `BaseHTTPMiddleware`; CORS, GZip and
+trusted hosts are those of Starlette. The code follows the tutorials, including their bugs, except
+that log records are JSON, so that both stacks write the same, and nothing is printed.
 """
 
 import json
@@ -24,7 +24,7 @@ open_session = async_sessionmaker(engine, class_=AsyncSession)
 
 
 class RequestLoggingMiddleware(BaseHTTPMiddleware):
-    """Log each request when it comes, and when it goes."""
+    """Log each request and each response."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         started = time.time()
@@ -46,7 +46,7 @@ class RequestLoggingMiddleware(BaseHTTPMiddleware):
 
 
 class APIKeyMiddleware(BaseHTTPMiddleware):
-    """Ask for a key."""
+    """Require an API key."""
 
     def __init__(self, app: ASGIApp, key: str, public_paths: list[str]) -> None:
         super().__init__(app)
@@ -63,7 +63,7 @@ class APIKeyMiddleware(BaseHTTPMiddleware):
 
 
 class TransactionMiddleware(BaseHTTPMiddleware):
-    """Hold a session for each request."""
+    """Open a session for each request."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         async with open_session() as session:
@@ -81,7 +81,7 @@ class TransactionMiddleware(BaseHTTPMiddleware):
 
 
 class ExceptionMiddleware(BaseHTTPMiddleware):
-    """Answer what nobody caught."""
+    """Respond with a 500 to unhandled exceptions."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         try:
@@ -93,7 +93,7 @@ class ExceptionMiddleware(BaseHTTPMiddleware):
 
 
 def add_middleware(app: FastAPI, *, origin: str, host: str, key: str) -> None:
-    """Add the stack, in the order of the tutorials."""
+    """Add the stack in the order of the tutorials."""
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin],

@@ -1,11 +1,11 @@
-"""Measure what a room costs: 1,000 sockets, next to a bare Starlette endpoint with a list of them.
+"""Measure a room with 1,000 WebSockets, compared with a bare Starlette endpoint.
 
-It measures the fan-out of single messages and of bursts, the processor time that they take, and the
-memory of an idle socket. A third server is ours with a plain queue: a task per socket that waits on
-an `asyncio.Queue`.
+The fan-out of single messages and of bursts is measured, the processor time that they take, and the
+memory of an idle WebSocket. A third server is the service with a plain queue: a task per WebSocket
+that waits on an `asyncio.Queue`.
 
-Each is served by a process of its own, and they take turns, so that a busy machine slows all. The
-clients read bytes and parse nothing, so that the servers are what is measured.
+The servers run in a process each and take turns, so that a busy machine slows all of them. The
+clients only read bytes, so that the servers are measured.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 LIMIT = 0.7
 Room = list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
-# A port, and the process that listens there.
+# The port and the process id of a server.
 Server = tuple[int, int]
 BARE = """
 from starlette.applications import Starlette
@@ -77,18 +77,18 @@ class OutgoingQueue:
             await self._send(await self._queue.get())
 """
 ROUNDS = {"single messages": 1, "bursts of 50": 50}
-# What a client must send masked; with a mask of zeros the text stays as it is.
 END = b"the end of the round"
 
 
 def frame(text: bytes) -> bytes:
     """Return a masked text frame (RFC 6455, section 5.2)."""
+    # The mask, which clients must use, is zero, so that the text is unchanged.
     assert len(text) < 126
     return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -97,7 +97,7 @@ def free_port() -> int:
 
 @contextmanager
 def served(directory: Path, program: Path) -> Iterator[Server]:
-    """Serve `app.main:app` of a directory; yield the port and the process."""
+    """Serve `app.main:app` of a directory. Yields the port and the process id."""
     settings = {
         "DEBUG": "true",
         "LOG_LEVEL": "ERROR",
@@ -107,7 +107,7 @@ def served(directory: Path, program: Path) -> Iterator[Server]:
         "WEBSOCKET_QUEUE_SIZE": "1000",
     }
     port = free_port()
-    # The clients are too plain to answer a ping.
+    # Without pings, to which the clients do not respond.
     options = ["--port", str(port), "--log-level", "error", "--ws-ping-interval", "0"]
     process = subprocess.Popen(
         [program, "app.main:app", *options], cwd=directory, env=os.environ | settings
@@ -165,22 +165,22 @@ def processor_time(process: int) -> float:
 
 
 async def fill(servers: dict[str, Server], sockets: int) -> tuple[dict[str, Room], float]:
-    """Open the sockets; return them, and how much memory bare ones take, against ours."""
+    """Open the WebSockets. Return them, and the ratio of the memory of a bare one to ours."""
     rooms: dict[str, Room] = {}
     taken: dict[str, float] = {}
     for name, (port, process) in servers.items():
-        # What the first of all sockets takes is no matter of each.
+        # The first WebSockets also allocate memory that all of them share.
         first = [await connect(port) for _ in range(sockets // 10)]
         before = memory(process)
         rooms[name] = first + [await connect(port) for _ in range(sockets - len(first))]
         await say(rooms[name], 1)
         taken[name] = (memory(process) - before) / (sockets - len(first))
-        print(f"{'memory':16} {name:6} {taken[name] / 1024:10,.1f} KiB a socket")
+        print(f"{'memory':16} {name:6} {taken[name] / 1024:10,.1f} KiB per socket")
     return rooms, taken["bare"] / taken["room"]
 
 
 async def say(room: Room, messages: int) -> float:
-    """Send messages from the first socket; return after how many seconds all have heard them."""
+    """Send messages from the first member. Return the seconds until all members have them."""
     _, writer = room[0]
     start = time.perf_counter()
     for _ in range(messages - 1):
@@ -191,7 +191,7 @@ async def say(room: Room, messages: int) -> float:
 
 
 async def run(servers: dict[str, Server], sockets: int, rounds: int) -> None:
-    """Print the medians and exit with 1 when ours is too slow."""
+    """Print the medians. Exit with status 1 if the room is too slow."""
     rooms, footprint = await fill(servers, sockets)
     ratios = {}
     for kind, messages in ROUNDS.items():
@@ -208,7 +208,9 @@ async def run(servers: dict[str, Server], sockets: int, rounds: int) -> None:
                     times[name].append(taken / (sockets * messages) * 1e6)
         for name, values in rates.items():
             rate, time_taken = statistics.median(values), statistics.median(times[name])
-            print(f"{kind:16} {name:6} {rate:10,.0f} messages a second, {time_taken:5.1f} us each")
+            print(
+                f"{kind:16} {name:6} {rate:10,.0f} messages per second, {time_taken:5.1f} us each"
+            )
         pairs = zip(times["plain"], times["room"], strict=True)
         ratio = statistics.median(plain / ours for plain, ours in pairs)
         print(f"{kind:16} a plain queue takes {ratio:.2f} times the processor time")
@@ -228,7 +230,7 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    # Two rooms of a thousand are more files than a shell allows.
+    # Two rooms with a thousand members need more open files than most shells allow.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:

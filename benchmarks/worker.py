@@ -1,7 +1,7 @@
-"""One application in a process of its own, which says how long its requests take.
+"""A process that measures the requests of one application.
 
-A line of JSON on standard input is a question: how many requests, with which headers. The answer is
-a line with the processor time that one took, in seconds, which a busy machine does not stretch.
+Each line of JSON on standard input specifies the number of requests and their headers. The process
+prints the average processor time of a request in seconds, which does not depend on other load.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from applications import create, log_to
 
 
 async def receive() -> dict[str, Any]:
-    """There is no body."""
+    """Return an empty body."""
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def send(message: dict[str, Any]) -> None:
-    """Take the answer, which must be a good one."""
+    """Check the status of the response."""
     assert message.get("status", 200) == 200, message
 
 
 async def ask(app: Any, headers: list[tuple[bytes, bytes]], requests: int, path: str) -> float:
-    """Return the time that one request takes."""
+    """Return the average processor time of a request in seconds."""
     raw = path.encode()
     started = time.process_time()
     for _ in range(requests):
@@ -49,17 +49,17 @@ async def ask(app: Any, headers: list[tuple[bytes, bytes]], requests: int, path:
 
 
 def main() -> None:
-    """Answer until there are no more questions."""
+    """Measure requests until standard input ends."""
     specification, log = json.loads(sys.argv[1]), Path(sys.argv[2])
     log_to(log, specification["name"], specification.pop("records", "written"))
     app = create(**specification)
     print("ready", flush=True)
     with asyncio.Runner() as runner:
         for line in sys.stdin:
-            question = json.loads(line)
-            headers = [(key.encode(), value.encode()) for key, value in question["headers"].items()]
-            took = runner.run(ask(app, headers, question["requests"], question.get("path", "/")))
-            print(took, flush=True)
+            order = json.loads(line)
+            headers = [(key.encode(), value.encode()) for key, value in order["headers"].items()]
+            seconds = runner.run(ask(app, headers, order["requests"], order.get("path", "/")))
+            print(seconds, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every benchmark runs as docs/performance.md says, if only for a moment. No figure is judged."""
+"""Every benchmark in docs/performance.md runs, for a short time. Its figures are not checked."""
 
 import re
 import subprocess
@@ -17,11 +17,11 @@ SHORT = {
     "run.py": ["growth", "identity", "served", "start", "--rounds=2"],
     "websocket.py": ["--sockets=200", "--rounds=1"],
 }
-# Which `.ci/run` runs.
+# Run by `.ci/run`.
 ELSEWHERE = {"regression.py"}
 
 
-def test_each_that_is_a_command_is_here() -> None:
+def test_every_benchmark_is_tested() -> None:
     commands = {
         path.name
         for path in (ROOT / "benchmarks").glob("*.py")
@@ -39,12 +39,12 @@ def test_it_prints_figures(name: str) -> None:
     result = subprocess.run(
         [*start, script, *SHORT[name]],
         cwd=ROOT,
-        # Its tables are not for a database that somebody uses.
+        # Without a server, because a benchmark must not write to a database that is in use.
         env=environment(TEST_DATABASE_URL=""),
         capture_output=True,
         encoding="utf-8",
     )
-    # A target that is missed is a status of 1.
+    # A benchmark that misses its target exits with status 1.
     assert result.returncode in (0, 1)
     assert "Traceback" not in result.stderr, result.stderr
     assert re.search(r"[0-9]\.[0-9]", result.stdout)

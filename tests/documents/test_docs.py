@@ -1,4 +1,4 @@
-"""The documents: every command works, every link leads somewhere, every name is the code's."""
+"""The documents: every command works, every link has a target, every name exists in the code."""
 
 import ast
 import importlib.util
@@ -21,22 +21,27 @@ PATHS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # The reader of README.md is in a clone.
 CLONE = "git clone -q https://github.com/OWNER/REPO && cd REPO"
 DOCUMENTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PATHS}
+# The defaults that settings have in common with other code.
+CONSTANTS = {
+    "LOCAL": "127.0.0.1,::1,unix",
+    "PUBLIC_PATHS": "/,/docs,/redoc,/openapi.json,/healthz,/readyz",
+}
 BLOCKS = {name: blocks(text) for name, text in DOCUMENTS.items()}
 NOT_RUN = [(name, block) for name in BLOCKS for block in BLOCKS[name] if block.marker == "not run"]
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository that the address of this one leads to."""
+    """Return a repository that Git fetches instead of the address of the template."""
     return repository(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
 def newcomer(tmp_path: Path, template: Path) -> Iterator[Newcomer]:
-    """Somebody who reads a document from its beginning."""
-    somebody = Newcomer(tmp_path, template)
-    yield somebody
-    somebody.stop()
+    """Return a new user who follows a document from its beginning."""
+    user = Newcomer(tmp_path, template)
+    yield user
+    user.stop()
 
 
 @pytest.mark.slow
@@ -75,19 +80,19 @@ def test_the_commands_are_shell(name: str) -> None:
 def test_every_fence_names_a_language_that_is_understood(name: str) -> None:
     languages = set(re.findall(r"^ *```(.*)\n(?:.*\n)*? *```$", DOCUMENTS[name], re.MULTILINE))
     assert languages <= {"sh", "bash", "console", "text", "json", "python", "toml", "yaml", "ini"}
-    # A marker that is misspelt, or stands before no block, does nothing.
+    # A misspelt marker, or one that is not before a block, would have no effect.
     markers = re.findall(r"^<!--.*?-->$", DOCUMENTS[name], re.DOTALL | re.MULTILINE)
     assert len(markers) == sum(bool(block.marker) for block in BLOCKS[name])
 
 
 def sections(name: str) -> dict[str, str]:
-    """Return the text below each heading of a document, by the heading without backticks."""
+    """Return the text below each heading of a document. The keys have no backticks."""
     parts = re.split(r"^## (.*)$", DOCUMENTS[name], flags=re.MULTILINE)
     return dict(zip((part.strip("`") for part in parts[1::2]), parts[2::2], strict=True))
 
 
 def rows(text: str) -> list[list[str]]:
-    """Return the cells of the tables in a text, without their heads, as they are written."""
+    """Return the cells of the tables in a text, as they are written, without the heads."""
     lines = re.findall(r"^\| (`.*) \|$", text, re.MULTILINE)
     return [[cell.strip() for cell in line.split("|")] for line in lines]
 
@@ -131,13 +136,13 @@ def test_the_readme_has_each_pick_and_its_default() -> None:
 
 
 def brought() -> dict[str, set[str]]:
-    """Return the packages that the README says a pick brings, by question and answer."""
+    """Return the packages that each answer adds according to the README."""
     said: dict[str, set[str]] = {}
     question = ""
     for line in re.findall(r"^\| .* \|$", sections("README.md")["What you get"], re.MULTILINE)[1:]:
         _, name, _, gives, costs, _ = (cell.strip() for cell in line.split("|"))
         question = name.strip("`") or question
-        # A row that does not begin with answers is about all of them.
+        # A row that does not start with answers applies to all of them.
         begin = re.match(r"(?:`(\w+)`(?:, )?)*", gives)
         named = set(re.findall(r"\w+", begin[0])) if begin else set()
         answers = set(map(str, picked(question)))
@@ -164,7 +169,7 @@ def test_the_order_is_that_of_the_stack() -> None:
 
 
 def settings(path: str) -> set[tuple[str, str]]:
-    """Return the variables that the settings in a file are read from, and their defaults."""
+    """Return the environment variables of the settings in a file, with their defaults."""
     tree = ast.parse((TREE / path).read_text(encoding="utf-8"))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     return {
@@ -177,15 +182,14 @@ def settings(path: str) -> set[tuple[str, str]]:
 
 
 def shown(default: ast.expr | None) -> str:
-    """Return a default as people write it into `.env`."""
+    """Return a default as it is written in `.env`."""
     if isinstance(default, ast.Call):
         named = [keyword.value for keyword in default.keywords if keyword.arg == "default"]
         return shown([*default.args, *named][0])
     if default is None:
         return ""
     if isinstance(default, ast.Name):
-        assert default.id == "PUBLIC_PATHS"
-        return "/,/docs,/redoc,/openapi.json,/healthz,/readyz"
+        return CONSTANTS[default.id]
     value = ast.literal_eval(default)
     if isinstance(value, bool):
         return str(value).lower()
@@ -200,13 +204,13 @@ def test_each_pick_has_its_settings(pick: str) -> None:
     modules = [path for path in files if path.startswith("app/") and path.endswith(".py")]
     documented = {
         (name.strip("`"), default.strip("`"))
-        for name, default, _ in rows(sections("docs/picks.md")[pick])
+        for name, default, _ in rows(sections("docs/middleware.md")[pick])
     }
     assert documented == set().union(*map(settings, modules))
 
 
 def test_nothing_else_is_a_pick() -> None:
-    assert list(sections("docs/picks.md")) == ["Always there", *filter(picked, QUESTIONS)]
+    assert list(sections("docs/middleware.md")) == ["Always there", *filter(picked, QUESTIONS)]
 
 
 def test_the_code_that_is_quoted_is_there() -> None:
@@ -234,7 +238,7 @@ def test_the_pictures_are_true() -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """Return what links may name in a document, as GitHub makes it of the headings."""
+    """Return the anchors that GitHub creates from the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

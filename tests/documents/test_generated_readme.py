@@ -1,4 +1,4 @@
-"""What the README of a project says: its settings, its commands, and how it was made."""
+"""The README of a project: its settings, its commands, and how the project was generated."""
 
 import filecmp
 import re
@@ -25,7 +25,7 @@ SERVED: dict[str, Answers] = {
     "verify": NOTHING | {"jwt": "verify", "use_api_key": True, "database": "sqlite"},
     "sockets and tasks": NOTHING | {"use_websocket": True, "background_tasks": "fastapi"},
 }
-# As somebody types it, but that it ends at the first answer that is an error.
+# The commands as a user types them, except that they stop at the first error.
 SHELL = """
 set -euo pipefail
 curl() { command curl --fail-with-body --silent --show-error --noproxy '*' "$@"; }
@@ -56,7 +56,7 @@ def test_the_table_has_every_setting(projects: Projects, combination: str) -> No
         HOSTILE | {"project_name": "It's", "project_slug": "it-s.own", "description": "'a' \\' $b"},
     ],
 )
-def test_it_says_how_to_make_the_project_again(
+def test_it_has_the_command_that_generates_the_same_project(
     bake: Bake, tmp_path: Path, answers: Answers
 ) -> None:
     project = bake(**answers)
@@ -106,7 +106,7 @@ def test_it_names_the_template_that_it_came_from(template: str, shown: str) -> N
     assert ("TEMPLATE" in readme) == ("its path was given as" in readme)
 
 
-# Prints a line for each setting: its variable and its default, as `.env` has it.
+# Prints one line per setting: its variable and its default in the format of `.env`.
 PRINT_DEFAULTS = """
 from app.config import Settings
 for name, field in Settings.model_fields.items():
@@ -117,8 +117,8 @@ for name, field in Settings.model_fields.items():
 """
 
 
-def asked_for(script: str) -> set[tuple[str, str]]:
-    """Return the methods and the paths that a script asks for by curl."""
+def requested(script: str) -> set[tuple[str, str]]:
+    """Return the methods and paths of the requests that a script sends with curl."""
     found = set()
     for line in re.findall(r"\bcurl (.*)", script):
         method = re.search(r"-X (\w+)", line)
@@ -147,7 +147,7 @@ def test_its_requests_work_as_printed(install: Bake, combination: str) -> None:
             for path in paths
             for method in paths[path]
         }
-        assert asked_for(script) == routes
+        assert requested(script) == routes
         script = script.replace("localhost:8000", service.address.removeprefix("http://"))
         result = subprocess.run(
             ["bash", "-c", SHELL + script],
@@ -171,7 +171,7 @@ def test_the_defaults_are_those_of_the_code(install: Bake, combination: str) -> 
     printed = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8")
     code = dict(line.split(" ", 1) for line in printed.stdout.splitlines())
     rows = dict(DEFAULT.findall(readme_of(project)))
-    # Another setting stands in for this one, and a driver is filled in.
+    # The first falls back to another setting; to the second, a driver is added.
     odd = {"WEBSOCKET_ORIGINS", "DATABASE_URL"}
     assert len(rows) > 10
     assert {row: rows[row] for row in rows.keys() - odd} == {

@@ -1,4 +1,4 @@
-"""Whoever types what a document says notices when it is wrong."""
+"""The runner of documents finds commands that do not work as documented."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ app
 """
 
 
-def test_a_document_is_read_as_it_is_meant() -> None:
+def test_the_blocks_of_a_document_are_found() -> None:
     assert blocks(DOCUMENT) == [
         Block(4, "docker compose up\n", "not run", "needs a Docker engine", None),
         Block(15, "uvicorn app.main:app\n", "serves", "http://localhost:8000/healthz", None),
@@ -63,7 +63,7 @@ def block(code: str, marker: str | None = None, prints: str | None = None) -> Bl
 
 
 @pytest.mark.slow
-def test_a_newcomer_notices(tmp_path: Path) -> None:
+def test_wrong_blocks_fail(tmp_path: Path) -> None:
     newcomer = Newcomer(tmp_path, tmp_path / "template.git")
     good = [
         block("mkdir there && cd there && NAME='an \"odd\" one' && export SHOWN=1"),

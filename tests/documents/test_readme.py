@@ -22,7 +22,7 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
 
 
 def commands(readme: Path) -> list[Block]:
-    """Return the blocks of commands that a README shows."""
+    """Return the blocks of commands in a README."""
     return blocks(readme.read_text(encoding="utf-8"))
 
 
@@ -47,11 +47,11 @@ def test_a_newcomer_starts_and_tests_a_generated_service(newcomer: Newcomer) -> 
     newcomer.serve(start.code, "http://localhost:8000/healthz")
 
 
-def test_the_test_command_sets_up_all_that_it_needs(newcomer: Newcomer) -> None:
+def test_the_test_command_installs_its_requirements(newcomer: Newcomer) -> None:
     test = commands(ROOT / "README.md")[-1].code
     assert f"\n{test}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     newcomer.reject_pip()
     newcomer.run(CLONE)
     # Collecting the tests needs everything that running them needs, and takes seconds.
     newcomer.variables["PYTEST_ADDOPTS"] = "--collect-only"
-    assert "test_the_test_command_sets_up" in newcomer.run(test)
+    assert "test_the_test_command_installs" in newcomer.run(test)

@@ -1,4 +1,4 @@
-"""What runs on GitHub: pinned, with the least rights, and a release has its changelog."""
+"""The GitHub workflows of the template: pinned actions, few permissions, and releases."""
 
 import os
 import re
@@ -19,7 +19,7 @@ FORMS = [
 
 
 def load(path: Path) -> Any:
-    """Return what a YAML file says."""
+    """Return the content of a YAML file."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -47,14 +47,14 @@ def test_a_release_waits_for_the_tests() -> None:
 
 
 def publish(directory: Path, tag: str) -> subprocess.CompletedProcess[str]:
-    """Run the last step of the release in a directory, with a `gh` that prints what it is given."""
+    """Run the last step of the release in a directory, with a `gh` that prints its arguments."""
     step = load(GITHUB / "workflows" / "release.yml")["jobs"]["publish"]["steps"][-1]
     gh = directory / "bin" / "gh"
     gh.parent.mkdir()
     gh.write_text('#!/bin/sh\necho "$@"\ncat notes.md\n', encoding="utf-8")
     gh.chmod(0o755)
     return subprocess.run(
-        # As the runner does.
+        # The runner uses the same options.
         ["bash", "-e", "-c", step["run"]],
         cwd=directory,
         env=os.environ
@@ -111,7 +111,7 @@ def test_a_release_that_is_not_prepared_fails(tmp_path: Path, tag: str, version:
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
-def test_a_form_asks_what_it_needs(path: Path) -> None:
+def test_issue_forms_are_valid(path: Path) -> None:
     form = load(path)
     assert {"name", "description", "body"} <= set(form)
     fields = [field for field in form["body"] if field["type"] != "markdown"]
@@ -119,7 +119,7 @@ def test_a_form_asks_what_it_needs(path: Path) -> None:
     assert all(field["attributes"]["label"] for field in fields)
 
 
-def test_a_report_comes_with_answers_and_versions() -> None:
+def test_a_bug_report_requires_answers_and_versions() -> None:
     fields = {field["id"]: field for field in load(GITHUB / "ISSUE_TEMPLATE" / "bug.yml")["body"]}
     for name in ("answers", "versions"):
         assert fields[name]["validations"]["required"]

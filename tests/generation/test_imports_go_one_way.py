@@ -18,7 +18,7 @@ ROWS = [
     ["app.limits"],
     ["app.core"],
 ]
-# Within a row: who needs the settings takes their class, and users and tasks may be stored.
+# The imports that are allowed within a row.
 NEIGHBOURS = {
     ("app.stack", "app.config"),
     ("app.auth", "app.db"),
@@ -32,13 +32,13 @@ def member(module: str) -> str:
 
 
 def row(module: str) -> int:
-    """Return the number of the row that a module stands in."""
+    """Return the number of the row of a module."""
     [found] = [number for number, row in enumerate(ROWS) if member(module) in row]
     return found
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield what a module imports from the service, wherever it does."""
+    """Yield the modules of the service that a module imports anywhere."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.startswith("app."))
@@ -62,11 +62,11 @@ def test_imports_go_down(module: str) -> None:
     for target in imported(MODULES[module]):
         arrow = (member(module), member(target))
         assert row(target) > row(module) or arrow in NEIGHBOURS or len(set(arrow)) == 1, (
-            f"{module} imports {target}, which does not stand below it"
+            f"{module} imports {target}, which is not below it"
         )
 
 
 def test_every_row_exists() -> None:
-    """A name that is misspelt here would allow everything."""
+    # A misspelt name would check nothing.
     later = {"app.serve", "app.users"}
     assert {name for row in ROWS for name in row} - later <= set(map(member, MODULES))

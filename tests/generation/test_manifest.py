@@ -1,4 +1,4 @@
-"""What is in a project, file by file, and what is refused."""
+"""The files of a project, and the answers that are rejected."""
 
 import itertools
 from pathlib import Path
@@ -38,39 +38,41 @@ REFUSED: dict[str, tuple[Answers, str]] = {
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
-def test_a_project_holds_exactly_what_was_picked(projects: Projects, combination: str) -> None:
+def test_a_project_has_exactly_the_files_of_the_chosen_options(
+    projects: Projects, combination: str
+) -> None:
     project = projects(combination)
     assert files_below(project) == files_of(COMBINATIONS[combination])
     directories = [path for path in project.rglob("*") if path.is_dir()]
     assert all(any(directory.iterdir()) for directory in directories)
 
 
-def test_the_template_holds_what_the_table_says() -> None:
+def test_the_template_has_the_stated_files() -> None:
     owned = set().union(*(row.files for row in OWNED))
     assert template_files() == (ALWAYS | owned) - {".env"}
 
 
-def test_the_manifest_owns_what_the_table_says() -> None:
+def test_the_manifest_has_the_stated_files() -> None:
     rows = load_hook("post_gen_project", DEFAULTS).manifest(with_derived(DEFAULTS))
     paths = [path for _, paths in rows for path in paths]
     assert len(paths) == len(set(paths))
     assert set(paths) == set().union(*(row.files for row in OWNED))
 
 
-def test_no_two_picks_own_a_file() -> None:
+def test_no_file_has_two_owners() -> None:
     for one, other in itertools.combinations(OWNED, 2):
         assert not one.files & other.files
         assert not one.files & ALWAYS
 
 
 @pytest.mark.parametrize(("answers", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_refusal_says_the_way_out(bake: Bake, answers: Answers, message: str) -> None:
+def test_a_rejection_says_what_to_do(bake: Bake, answers: Answers, message: str) -> None:
     with pytest.raises(Refused) as refused:
         bake(**answers)
     assert message in str(refused.value)
 
 
-def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_rejection_leaves_nothing_behind(tmp_path: Path) -> None:
     bad = ["project_slug=nul", "author_email=me"]
     result = cookiecutter("--no-input", *bad, output=tmp_path / "out")
     assert result.returncode == 1

@@ -1,4 +1,4 @@
-"""Whatever stops a run, no file of the user's is changed or removed, and what is left is said."""
+"""A run that fails or is interrupted changes no file of the user, and says what it has left."""
 
 import errno
 import os
@@ -17,26 +17,26 @@ from tests.support.picks import COMBINATIONS, DEFAULTS
 from tests.support.service import DEADLINE, environment, uv
 from tests.support.template import ROOT, TREE, cookiecutter, files_below, template_files
 
-# What somebody has in the directory to generate into, and beside it. `-f` accepts a repository.
+# Files of the user in the project directory and beside it. `-f` accepts a directory with `.git`.
 REPOSITORY = {"my-service/.git/HEAD": "ref: refs/heads/main\n", "my-service/.git/uv.lock": "mine\n"}
 BESIDE = {"notes.txt": "mine\n", "other/app/main.py": "mine\n", "other/.env": "MINE=1\n"}
 WORK = {
     "my-service/.env": "SECRET=mine\n",
     "my-service/app/main.py": "mine\n",
     "my-service/app/api/routes/mine.py": "mine\n",
-    "my-service/app/middleware/api_key.py": "mine, and not picked\n",
+    "my-service/app/middleware/api_key.py": "mine, of an option that is off\n",
     "my-service/README.md": "mine\n",
     "my-service/uv.lock": "mine\n",
 }
 
-# Root may write everywhere, unless it gives that up.
+# Root may write everywhere unless it drops this capability.
 WITHIN_PERMISSIONS = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
 
 Files = dict[str, str]
 
 
 def have(directory: Path, files: Files) -> Path:
-    """Write files below a directory, and return it."""
+    """Write files into a directory, and return it."""
     directory.mkdir(exist_ok=True)
     for path, content in files.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
@@ -45,13 +45,13 @@ def have(directory: Path, files: Files) -> Path:
 
 
 def still_has(directory: Path, files: Files) -> bool:
-    """Return whether the files are there as they were."""
+    """Return whether the files exist and are unchanged."""
     return all((directory / path).read_text(encoding="utf-8") == files[path] for path in files)
 
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A copy of the template, to change."""
+    """Return a copy of the template that tests may change."""
     copy = tmp_path / "template"
     copy.mkdir()
     shutil.copy2(ROOT / "cookiecutter.json", copy)
@@ -69,7 +69,7 @@ def start(
     prepare: Callable[[], None] | None = None,
     within: tuple[str, ...] = (),
 ) -> subprocess.Popen[str]:
-    """Start Cookiecutter as a shell does: with its hooks, it is a group of processes of its own."""
+    """Start Cookiecutter in a new process group, as a shell does."""
     home = output.parent / "home"
     home.mkdir(exist_ok=True)
     return subprocess.Popen(
@@ -87,7 +87,7 @@ def start(
 
 
 def wait(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until something has happened, while the process runs."""
+    """Wait until a condition is true, while the process runs."""
     deadline = time.monotonic() + DEADLINE
     while not happened():
         assert process.poll() is None, process.communicate()
@@ -96,7 +96,7 @@ def wait(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 
 def in_hook(name: str, template: Path) -> Callable[[], bool]:
-    """Have a hook wait for a signal when it begins, and return what tells that it does."""
+    """Make a hook wait for a signal, and return a function that tells whether it waits."""
     reached = template.parent / "reached"
     hook = template / "hooks" / f"{name}.py"
     pause = f"import signal; open({str(reached)!r}, 'w').close(); signal.pause()"
@@ -108,7 +108,7 @@ def in_hook(name: str, template: Path) -> Callable[[], bool]:
 
 
 def in_rendering(template: Path) -> Callable[[], bool]:
-    """Have Cookiecutter wait for what a file of the template says, and return what tells it."""
+    """Make Cookiecutter wait for a file, and return a function that tells whether it waits."""
     pipe = template / TREE.name / "app" / "factory.py"
     pipe.unlink()
     os.mkfifo(pipe)
@@ -126,7 +126,7 @@ def in_rendering(template: Path) -> Callable[[], bool]:
 
 
 def interrupted(process: subprocess.Popen[str], happened: Callable[[], bool]) -> str:
-    """Press Ctrl-C when something has happened, and return what was said to somebody who reads."""
+    """Send SIGINT once a condition is true, as Ctrl-C does. Return the standard error."""
     wait(happened, process)
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=DEADLINE)
@@ -145,7 +145,9 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("moment", "repository"), MOMENTS)
-def test_an_interrupt(template: Path, tmp_path: Path, moment: str, repository: Files) -> None:
+def test_an_interrupted_run_loses_nothing_and_can_be_repeated(
+    template: Path, tmp_path: Path, moment: str, repository: Files
+) -> None:
     mine = BESIDE | repository
     output = have(tmp_path / "out", mine)
     unchanged = tmp_path / "as it was"
@@ -153,21 +155,21 @@ def test_an_interrupt(template: Path, tmp_path: Path, moment: str, repository: F
     happened = in_rendering(template) if moment == "rendering" else in_hook(moment, template)
     arguments = ["-f"] if repository else []
 
-    said = interrupted(start(template, output, *arguments), happened)
+    stderr = interrupted(start(template, output, *arguments), happened)
     assert still_has(output, mine)
-    assert "Aborted!" in said
+    assert "Aborted!" in stderr
     project = output / "my-service"
     generated = files_below(project) - {".git/HEAD", ".git/uv.lock"}
     if moment == "rendering":
-        # No program of ours runs then; Cookiecutter says no more.
+        # No hook runs then, and Cookiecutter prints nothing else.
         assert generated
     else:
-        assert "ERROR: Interrupted" in said
-        assert str(project) in said
-        assert "Traceback" not in said
+        assert "ERROR: Interrupted" in stderr
+        assert str(project) in stderr
+        assert "Traceback" not in stderr
         assert bool(generated) == (moment == "post_gen_project")
 
-    # A second run says so, changes nothing, and works once what is left was deleted.
+    # A second run fails, changes nothing, and succeeds after the remaining files are deleted.
     left = {path: (project / path).read_bytes() for path in files_below(project)}
     again = start(unchanged, output)
     stdout, stderr = again.communicate(timeout=DEADLINE)
@@ -190,7 +192,7 @@ def test_an_interrupt(template: Path, tmp_path: Path, moment: str, repository: F
 
 
 @pytest.mark.parametrize("flags", ["", "-f -s", "-s", "-f --keep-project-on-failure"])
-def test_somebodys_project_is_not_generated_over(flags: str, tmp_path: Path) -> None:
+def test_an_existing_project_is_not_overwritten(flags: str, tmp_path: Path) -> None:
     output = have(tmp_path / "out", WORK | BESIDE)
     before = files_below(output)
     result = cookiecutter("--no-input", *flags.split(), output=output)
@@ -201,15 +203,15 @@ def test_somebodys_project_is_not_generated_over(flags: str, tmp_path: Path) -> 
 
 
 def limit() -> None:
-    """Let no file grow beyond 200 kB, as on a disk that is full."""
+    """Limit the size of files to 200 kB, to simulate a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 
 @pytest.mark.parametrize("repository", [{}, REPOSITORY], ids=["fresh", "repository"])
-def test_the_disk_is_full_when_the_secrets_are_written(
+def test_the_disk_is_full_when_env_is_written(
     template: Path, tmp_path: Path, repository: Files
 ) -> None:
-    # Each placeholder becomes a secret that is six times as long.
+    # Each placeholder is replaced with a secret that is six times as long.
     with (template / TREE.name / ".env.example").open("a", encoding="utf-8") as example:
         example.writelines(f"SECRET_{number}=change-me\n" for number in range(5_000))
     mine = BESIDE | repository
@@ -226,7 +228,7 @@ def test_the_disk_is_full_when_the_secrets_are_written(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that holds less than a project."""
+    """Mount a file system that is too small for a project."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
@@ -267,7 +269,7 @@ def test_a_directory_is_read_only(tmp_path: Path, place: str) -> None:
     assert files_below(output) == set(mine)
 
 
-def test_without_hooks_a_project_goes_nowhere_else(tmp_path: Path) -> None:
+def test_without_hooks_no_file_is_written_outside_of_the_output_directory(tmp_path: Path) -> None:
     output = have(tmp_path / "out", {})
     arguments = ["--accept-hooks", "no", "project_slug=../up"]
     result = cookiecutter("--no-input", *arguments, output=output)

@@ -1,4 +1,4 @@
-"""The questions are the API of this template: names, order, defaults, and a prompt for each."""
+"""The questions are the API of this template: their names, order, defaults and prompts."""
 
 import fnmatch
 import json
@@ -44,7 +44,7 @@ WIRING = frozenset(
 PROMPTS = CONTEXT["__prompts__"]
 
 
-def test_their_names_order_and_defaults() -> None:
+def test_names_order_and_defaults() -> None:
     asked = [(name, value) for name, value in CONTEXT.items() if not name.startswith("_")]
     slug = "{{ cookiecutter.project_name | slugify(max_length=64) or 'service' }}"
     assert asked == list((QUESTIONS | {"project_slug": slug}).items())
@@ -59,12 +59,12 @@ def test_their_names_order_and_defaults() -> None:
         ("a" * 200, "a" * 64),
     ],
 )
-def test_the_slug_follows_the_name(name: str, slug: str) -> None:
+def test_the_slug_is_derived_from_the_name(name: str, slug: str) -> None:
     context = {"cookiecutter": json.loads(json.dumps(CONTEXT)) | {"project_name": name}}
     assert prompt_for_config(context, no_input=True)["project_slug"] == slug
 
 
-def test_the_hook_knows_the_same_questions() -> None:
+def test_the_hook_checks_the_same_questions() -> None:
     hook = load_hook("pre_gen_project", DEFAULTS)
     choices = {name: tuple(value) for name, value in QUESTIONS.items() if isinstance(value, list)}
     assert set(hook.TEXTS) == {name for name in QUESTIONS if isinstance(QUESTIONS[name], str)}
@@ -72,12 +72,12 @@ def test_the_hook_knows_the_same_questions() -> None:
     assert choices == hook.CHOICES
 
 
-def test_each_has_a_prompt() -> None:
+def test_every_question_has_a_prompt() -> None:
     assert list(PROMPTS) == list(QUESTIONS)
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_prompt_fits_its_kind(question: str) -> None:
+def test_prompts_suit_their_questions(question: str) -> None:
     prompt, default = PROMPTS[question], QUESTIONS[question]
     if isinstance(default, list):
         assert set(prompt) == {"__prompt__", *default}
@@ -87,8 +87,8 @@ def test_a_prompt_fits_its_kind(question: str) -> None:
     for line in lines:
         assert line.strip() == line != ""
         assert "\n" not in line
-        assert "[" not in line  # Rich takes it for markup, and does not show it
-        # With its number and what may be typed, in a terminal of 80 columns.
+        assert "[" not in line  # Rich interprets it as markup and does not print it
+        # Fits with its number and its choices into a terminal of 80 columns.
         assert len(line) <= 57 or not isinstance(default, bool)
 
 
@@ -100,7 +100,7 @@ def test_every_prompt_is_shown(tmp_path: Path) -> None:
             assert " ".join(line.split()) in shown
 
 
-def test_wiring_is_rendered_and_all_else_is_copied() -> None:
+def test_only_the_wiring_is_rendered() -> None:
     assert {path for path in template_files() if not is_copied(path)} == WIRING
 
 
@@ -111,14 +111,14 @@ def test_a_copied_file_is_free_of_jinja(path: str) -> None:
         assert mark not in text
 
 
-def test_no_pattern_is_idle() -> None:
-    # These two would be rendered, and removed all the same, in a checkout that has been worked in.
+def test_every_pattern_matches_a_file() -> None:
+    # These two match files in a checkout in which the service has run. The hook removes them.
     patterns = set(CONTEXT["_copy_without_render"]) - {".venv", ".*_cache"}
     files = template_files()
     directories = {str(parent) for path in files for parent in PurePosixPath(path).parents}
     assert not {pattern for pattern in patterns if not fnmatch.filter(files | directories, pattern)}
 
 
-def test_the_template_asks_for_nothing_that_cruft_cannot_do() -> None:
+def test_the_template_uses_no_feature_that_cruft_does_not_support() -> None:
     assert not {"template", "templates"} & set(CONTEXT)
     assert not (ROOT / "hooks" / "pre_prompt.py").exists()

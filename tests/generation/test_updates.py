@@ -1,4 +1,4 @@
-"""A change of mind, with the commands of docs/updating.md: what cruft makes of a project."""
+"""Changes of options with cruft, using the commands in docs/updating.md."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from tests.support.template import ROOT, copy_checkout, files_below
 ADDRESS = "https://github.com/OWNER/REPO"
 DOCUMENT = (ROOT / "docs" / "updating.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!^## ).*\n)*)", DOCUMENT, re.MULTILINE))
-# What no update changes, or what stands for a moment in time.
-APART = {".env", ".cruft.json", "uv.lock", "migrations/versions/0001_initial.py"}
+# Files that updates do not change, or that depend on when the project was generated.
+IGNORED = {".env", ".cruft.json", "uv.lock", "migrations/versions/0001_initial.py"}
 
 Shell = Callable[..., str]
 
 
 def documented(section: str, start: str) -> str:
-    """Return the command of a section of the document that starts like this."""
+    """Return the command in a section of the document that starts with a text."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", SECTIONS[section], re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", "").splitlines()
     [command] = {line for line in lines if line.startswith(start)}
@@ -36,7 +36,7 @@ def documented(section: str, start: str) -> str:
 
 
 def about(command: str, answers: Answers) -> str:
-    """Return the command with these answers in the place of its own."""
+    """Return the command with these answers instead of the documented ones."""
     changed, count = re.subn(r"'\{.*\}'", lambda _: shlex.quote(json.dumps(answers)), command)
     assert count == 1
     return changed
@@ -53,7 +53,7 @@ COMMIT = "git add --all && git commit -q --allow-empty -m changed"
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """Run git as somebody with a name, and return what it prints."""
+    """Run Git with a name and an e-mail address, and return its output."""
     name = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
     result = subprocess.run(
         ["git", *name, *arguments], cwd=directory, check=True, capture_output=True, encoding="utf-8"
@@ -62,13 +62,13 @@ def git(directory: Path, *arguments: str) -> str:
 
 
 def save(directory: Path) -> None:
-    """Commit all of what is in the working tree to a branch of that name."""
+    """Commit all changes in the working tree."""
     git(directory, "add", "--all")
     git(directory, "commit", "-q", "--allow-empty", "-m", "All")
 
 
 def previous() -> str | None:
-    """Return the release before this commit, or the parent of the last change if there is none."""
+    """Return the previous release, or if there is none, the parent of the last change."""
     for arguments in (
         ["describe", "--tags", "--abbrev=0", "HEAD^"],
         ["log", "-1", "--no-merges", "--format=%P", "--", "{{cookiecutter.project_slug}}"],
@@ -83,7 +83,7 @@ def previous() -> str | None:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of the template as it is here, with what is not committed yet."""
+    """Return a clone of this repository, uncommitted changes included."""
     clone = tmp_path_factory.mktemp("template") / "template"
     git(ROOT, "clone", "-q", str(ROOT), str(clone))
     copy_checkout(clone)
@@ -93,9 +93,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shell(tmp_path: Path, template: Path) -> Shell:
-    """Return a function that runs a command in a directory, and returns what it prints.
+    """Return a function that runs a command in a directory and returns its output.
 
-    The address of the template leads to the clone, and `uvx` to the tools that are installed here.
+    Git fetches the clone instead of the address of the template. `uvx` runs the tools that are
+    installed here.
     """
     (tmp_path / "home").mkdir()
     (tmp_path / "bin").mkdir()
@@ -122,7 +123,7 @@ def shell(tmp_path: Path, template: Path) -> Shell:
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=directory,
             env=variables,
-            # Every question gets the default for an answer.
+            # Every prompt gets Enter.
             input="\n" * 30,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -143,26 +144,26 @@ def generate(shell: Shell, directory: Path, answers: Answers) -> Path:
 
 
 def contents(project: Path) -> dict[str, bytes]:
-    """Return what is in the files of a project, but in those that stand apart.
+    """Return the contents of the files of a project by path, except those in `IGNORED`.
 
-    The README names the template that the project came from: here a path or an address of it.
+    The README contains the address or the path of the template, which is replaced with `ADDRESS`.
     """
     paths = {path for path in files_below(project) if not path.startswith((".git/", ".venv/"))}
-    found = {path: (project / path).read_bytes() for path in paths - APART}
+    found = {path: (project / path).read_bytes() for path in paths - IGNORED}
     return {
         path: text.replace(str(ROOT).encode(), ADDRESS.encode()) for path, text in found.items()
     }
 
 
 def answers_of(project: Path) -> Answers:
-    """Return the answers that cruft has noted."""
+    """Return the answers that cruft has stored."""
     noted = json.loads((project / ".cruft.json").read_text(encoding="utf-8"))
     context: Answers = noted["context"]["cookiecutter"]
     return {question: context[question] for question in QUESTIONS}
 
 
 def own(files: dict[str, bytes], edited: list[str]) -> dict[str, bytes]:
-    """Return the files with somebody's own work: a line in some, and a file of theirs."""
+    """Return the files with changes of the user: a line in some of them, and a new file."""
     mine = {path: b"# Mine.\n" + files[path] for path in edited}
     return files | mine | {"app/mine.py": b"MINE = True\n"}
 
@@ -173,8 +174,8 @@ def write(project: Path, files: dict[str, bytes]) -> None:
         (project / path).write_bytes(content)
 
 
-def pick_cases() -> list[tuple[str, Answers, Answers]]:
-    """Return a name, the answers without a pick and those that add it, for each pick and switch."""
+def option_cases() -> list[tuple[str, Answers, Answers]]:
+    """Return a name, the answers before, and the changed answers, for every change of an option."""
     cases: list[tuple[str, Answers, Answers]] = []
     for question in QUESTIONS:
         for answer in picked(question):
@@ -193,10 +194,10 @@ def pick_cases() -> list[tuple[str, Answers, Answers]]:
         pytest.param(
             before, change, id=name, marks=() if name == "use_gzip=True" else pytest.mark.slow
         )
-        for name, before, change in pick_cases()
+        for name, before, change in option_cases()
     ],
 )
-def test_a_pick_comes_and_goes(
+def test_an_option_can_be_added_and_removed(
     bake: Bake, shell: Shell, tmp_path: Path, before: Answers, change: Answers
 ) -> None:
     without, with_it = contents(bake(**before)), contents(bake(**before | change))
@@ -223,26 +224,26 @@ def test_a_pick_comes_and_goes(
 
 
 @pytest.mark.slow
-def test_what_the_template_refuses_changes_nothing(shell: Shell, tmp_path: Path) -> None:
+def test_rejected_answers_change_nothing(shell: Shell, tmp_path: Path) -> None:
     project = generate(shell, tmp_path, {})
     before = contents(project) | {".cruft.json": (project / ".cruft.json").read_bytes()}
-    said = shell(about(ADD, {"jwt": "issue"}), project, status=1)
-    assert "\njwt: " in said
-    assert "'issue' needs a database" in said
+    output = shell(about(ADD, {"jwt": "issue"}), project, status=1)
+    assert "\njwt: " in output
+    assert "'issue' needs a database" in output
     assert contents(project) | {".cruft.json": (project / ".cruft.json").read_bytes()} == before
     assert shell("git status --short", project) == ""
 
 
 @pytest.mark.slow
-def test_both_versions_of_a_line_are_there(shell: Shell, tmp_path: Path) -> None:
+def test_a_conflict_keeps_both_versions_of_a_line(shell: Shell, tmp_path: Path) -> None:
     project = generate(shell, tmp_path, NOTHING)
     example = project / ".env.example"
     text = example.read_text(encoding="utf-8")
     example.write_text(text.replace("NAME=my-service\n", "NAME=mine\nMINE=1\n"), encoding="utf-8")
     shell(COMMIT, project)
 
-    said = shell(about(ADD, {"use_gzip": True}), project)
-    assert "Applied patch to '.env.example' with conflicts." in said
+    output = shell(about(ADD, {"use_gzip": True}), project)
+    assert "Applied patch to '.env.example' with conflicts." in output
     status = shell(documented("Resolve conflicts", "git status"), project)
     assert "UU .env.example\n" in status
     marked = documented("Resolve conflicts", "git diff --check")
@@ -255,15 +256,17 @@ def test_both_versions_of_a_line_are_there(shell: Shell, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_git_cannot_merge_is_beside_the_file(shell: Shell, tmp_path: Path) -> None:
-    # Nothing that git has is what was generated.
+def test_a_change_that_git_cannot_merge_is_in_a_file_beside_it(
+    shell: Shell, tmp_path: Path
+) -> None:
+    # The repository does not contain the generated version of the file.
     shell(about(CREATE, NOTHING), tmp_path)
     project = tmp_path / "my-service"
     example = project / ".env.example"
     example.write_text("MAX_BODY_SIZE=1\n", encoding="utf-8")
     shell(f"git init -q && {COMMIT}", project)
-    said = shell(about(ADD, {"use_gzip": True}), project)
-    assert "*.rej files reflecting merge conflicts" in said
+    output = shell(about(ADD, {"use_gzip": True}), project)
+    assert "*.rej files reflecting merge conflicts" in output
     assert example.read_text(encoding="utf-8") == "MAX_BODY_SIZE=1\n"
     assert "GZIP_MINIMUM_SIZE" in (project / ".env.example.rej").read_text(encoding="utf-8")
     assert (project / "app/middleware/gzip.py").is_file()
@@ -282,7 +285,7 @@ def test_a_file_that_was_deleted_stays_deleted(shell: Shell, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_file_that_goes_does_not_take_an_edit_with_it(shell: Shell, tmp_path: Path) -> None:
+def test_removing_an_option_keeps_an_edited_file(shell: Shell, tmp_path: Path) -> None:
     project = generate(shell, tmp_path, NOTHING | {"use_gzip": True})
     gzip = project / "app/middleware/gzip.py"
     gzip.write_bytes(b"# Mine.\n" + gzip.read_bytes())
@@ -294,7 +297,7 @@ def test_a_file_that_goes_does_not_take_an_edit_with_it(shell: Shell, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("answers", [{}, COMBINATIONS["everything"]], ids=["default", "everything"])
-def test_a_project_that_cookiecutter_made_is_linked(
+def test_a_project_of_cookiecutter_can_be_linked(
     shell: Shell, tmp_path: Path, answers: Answers
 ) -> None:
     section = "Link a project that Cookiecutter generated"
@@ -347,7 +350,9 @@ def test_the_commands_of_a_generated_readme_change_the_project(
 
 
 @pytest.mark.slow
-def test_a_release_is_taken_up(bake: Bake, shell: Shell, template: Path, tmp_path: Path) -> None:
+def test_a_project_can_be_updated_to_a_release(
+    bake: Bake, shell: Shell, template: Path, tmp_path: Path
+) -> None:
     if (commit := previous()) is None:
         pytest.skip("there is nothing to update from: this clone has no history")
     check = documented("Apply a release", "uvx cruft check")
@@ -368,23 +373,23 @@ def test_a_release_is_taken_up(bake: Bake, shell: Shell, template: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_missing_secret_is_refused_with_the_command_that_makes_one(
+def test_the_error_for_a_missing_secret_has_the_command_that_makes_one(
     shell: Shell, tmp_path: Path
 ) -> None:
     project = generate(shell, tmp_path, {"database": "sqlite"})
     shell(about(ADD, {"use_api_key": True, "jwt": "issue"}), project)
-    refusal = shell("DEBUG=false uv run -q python -c 'import app.main'", project, status=3)
-    found = re.findall(r"^  (\w+): .*; make one with (python .*)$", refusal, re.MULTILINE)
+    output = shell("DEBUG=false uv run -q python -c 'import app.main'", project, status=3)
+    found = re.findall(r"^  (\w+): .*; make one with (python .*)$", output, re.MULTILINE)
     remedies = dict(found)
     assert set(remedies) == {"API_KEYS", "JWT_SECRET_KEY"}
-    assert {line.partition(":")[0] for line in refusal.splitlines()[1:]} == {
+    assert {line.partition(":")[0] for line in output.splitlines()[1:]} == {
         "  API_KEYS",
         "  JWT_SECRET_KEY",
         "  JWT_ISSUER",
         "  JWT_AUDIENCE",
     }
 
-    # In development it takes the settings of the example and nothing else.
+    # In development, the settings of the example suffice.
     shell(SETTINGS, project)
     example = (project / ".env.example").read_text(encoding="utf-8")
     assert sorted((project / ".env").read_text(encoding="utf-8").split()) == sorted(example.split())
@@ -400,7 +405,9 @@ def test_a_missing_secret_is_refused_with_the_command_that_makes_one(
 
 
 @pytest.mark.slow
-def test_tables_come_and_go_in_one_line_of_revisions(shell: Shell, tmp_path: Path) -> None:
+def test_adding_and_removing_tables_keeps_one_line_of_revisions(
+    shell: Shell, tmp_path: Path
+) -> None:
     upgrade = documented("Add an option", "uv run alembic upgrade")
     add = documented("Add an option", "uv run alembic revision")
     remove = documented("Remove an option", "uv run alembic revision")
@@ -422,13 +429,13 @@ def test_tables_come_and_go_in_one_line_of_revisions(shell: Shell, tmp_path: Pat
     assert tables(project) == {"items", "alembic_version"}
     assert "colour" in columns(project)
 
-    # The whole line, there and back.
+    # All revisions, down and up again.
     shell(f"uv run alembic downgrade base && {upgrade} && {CHECK}", project)
     assert "(head)" in shell("uv run alembic heads", project)
 
 
 def add_column(project: Path, name: str) -> None:
-    """Add a column to the items of a project, as their owner would."""
+    """Add a column to the table of items of a project."""
     models = project / "app/db/models.py"
     text = models.read_text(encoding="utf-8")
     line = f"    {name}: Mapped[str | None] = mapped_column(String(20))\n"
@@ -443,11 +450,11 @@ def tables(project: Path) -> set[str]:
 
 
 def columns(project: Path) -> set[str]:
-    """Return the names of the columns of the items."""
+    """Return the names of the columns of the table of items."""
     return names(project, "SELECT name FROM pragma_table_info('items')")
 
 
 def names(project: Path, query: str) -> set[str]:
-    """Return what a query gives, asked of the database of a project."""
+    """Return the first column of a query on the database of a project."""
     with closing(sqlite3.connect(project / "app.db")) as connection:
         return {row[0] for row in connection.execute(query)}

@@ -1,4 +1,4 @@
-"""Wiring an option takes a few lines in a few files."""
+"""An option is wired by a few lines in a few files."""
 
 import pytest
 

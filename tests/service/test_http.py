@@ -23,7 +23,7 @@ from tests.support.service import Service, copied, serving
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("http")]
 
 LIMIT, LARGER, SMALLER = 1_000_000, 2_000_000, 1_000
-KEY = "k" * 32
+KEY = "key-of-the-tests-with-32-letters"
 # What an owner adds: routes with limits of their own, a mounted application, and files.
 ROUTES = f"""
 from fastapi import FastAPI, Request

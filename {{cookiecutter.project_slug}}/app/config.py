@@ -109,7 +109,7 @@ def get_settings() -> Settings:
 
     Ends the process with status 3 when one is missing or unsafe, after a line for each that says
     what to do. Three is uvicorn's own status for an application that cannot start: with
-    `--workers` it then stops, where any other would be respawned for ever.
+    `--workers` it then stops, where any other would be respawned forever.
     """
     try:
         return Settings()

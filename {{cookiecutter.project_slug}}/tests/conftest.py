@@ -1,4 +1,4 @@
-"""Settings as in production, clients of applications built from them, and a real server."""
+"""Settings for production, applications with these settings, their clients, and a real server."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -56,11 +56,11 @@ ENVIRONMENT |= {"JWT_SECRET_KEY": SECRET, "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": 
 HEADERS["Authorization"] = f"Bearer {make_token()}"
 # {% endif %}
 # {% if cookiecutter.jwt == "issue" %}
-# The least that is allowed, so that tests do not wait for hashes.
+# The lowest costs that are allowed, so that tests do not wait for hashes.
 ENVIRONMENT |= {"ARGON2_TIME_COST": "1", "ARGON2_MEMORY_COST": "19456"}
 # {% endif %}
 
-# By the layer that answers it: the status, the path and the headers that bring the error about.
+# By the layer that responds: the status of the error, and the path and headers of a request for it.
 ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
     "router": (404, "/nowhere", {}),
     "errors": (500, "/fails", {}),
@@ -79,7 +79,7 @@ ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the settings of the machine out of the tests."""
+    """Remove the settings in the environment of the tests."""
     names = [
         *Settings.model_fields,
         # {% if cookiecutter.use_api_key %}
@@ -94,7 +94,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Set the variables of a service in production, with any of them changed, away from `.env`."""
+    """Return a function that sets variables for production, with changes, and leaves `.env`."""
 
     def set_variables(**changes: str) -> None:
         monkeypatch.chdir(tmp_path)
@@ -106,7 +106,7 @@ def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 
 @pytest.fixture
 def safe() -> dict[str, str]:
-    """What a service in production has besides."""
+    """Return further variables, with which the settings have no risk in production."""
     return {
         "DEBUG": "false",
         "DOCS_ENABLED": "false",
@@ -122,7 +122,7 @@ def safe() -> dict[str, str]:
 
 @pytest.fixture
 def make_settings() -> Callable[..., Settings]:
-    """Make settings that are fit for production, with any of them changed."""
+    """Return a function that makes settings for production, with changes."""
 
     def make(**changes: Any) -> Settings:
         values: dict[str, Any] = {name.lower(): value for name, value in ENVIRONMENT.items()}
@@ -133,7 +133,7 @@ def make_settings() -> Callable[..., Settings]:
 
 @pytest.fixture
 def make_app(make_settings: Callable[..., Settings]) -> Callable[..., FastAPI]:
-    """Make an application with some settings changed, and a route that fails: `/fails`."""
+    """Return a function that makes an application with changed settings and the route `/fails`."""
 
     def make(**changes: Any) -> FastAPI:
         app = create_app(make_settings(**changes))
@@ -149,13 +149,13 @@ def make_app(make_settings: Callable[..., Settings]) -> Callable[..., FastAPI]:
 
 @pytest.fixture
 def app(make_app: Callable[..., FastAPI]) -> FastAPI:
-    """The application that `client` asks. Tests may add routes to it."""
+    """Return the application of `client`. Tests may add routes to it."""
     return make_app()
 
 
 @pytest.fixture
 def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., TestClient]]:
-    """Make a client of an application that runs; it sends every credential."""
+    """Return a function that starts an application and returns a client with all credentials."""
     with ExitStack() as stack:
 
         def make(app: ASGIApp | None = None, **changes: Any) -> TestClient:
@@ -168,7 +168,7 @@ def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., Test
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Tests marked `anyio` run on asyncio, as servers do."""
+    """Run tests marked `anyio` on asyncio, as servers do."""
     return "asyncio"
 
 
@@ -182,14 +182,14 @@ def ready() -> None:
 
 @pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
-    """A client of `app`."""
+    """Return a client of `app` with all credentials."""
     return make_client(app)
 
 
 # {% if cookiecutter.use_cors %}
 @pytest.fixture
 def exposed() -> list[str]:
-    """The headers that a script in a browser may read."""
+    """Return the response headers that a script in a browser may read."""
     return [
         "Location",
         "Retry-After",
@@ -209,7 +209,7 @@ def exposed() -> list[str]:
 # {% endif %}
 @pytest.fixture(params=ERRORS)
 def get_error(request: pytest.FixtureRequest, client: TestClient) -> Callable[..., Response]:
-    """Make a request that ends in an error. A test with this runs for each layer that answers one."""
+    """Return a function that requests an error. Tests run for each layer that responds with one."""
     status, path, headers = ERRORS[request.param]
 
     def get(**more: str) -> Response:
@@ -222,7 +222,7 @@ def get_error(request: pytest.FixtureRequest, client: TestClient) -> Callable[..
 
 @pytest.fixture
 def serve(tmp_path: Path, environ: Callable[..., None]) -> Iterator[Callable[..., Server]]:
-    """Start a server, for a minute at most, with some variables changed."""
+    """Return a function that starts a server with changed variables, for at most a minute."""
     with ExitStack() as stack:
 
         def start(target: str = "app.main:app", **changes: str) -> Server:

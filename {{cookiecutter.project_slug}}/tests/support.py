@@ -1,4 +1,4 @@
-"""Helpers that need no fixture. The credentials and settings of the options come from conftest.py."""
+"""Helpers without fixtures. conftest.py adds the credentials and settings of the options."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from httpx2 import Client, Response
 from starlette.testclient import WebSocketDenialResponse
 from starlette.types import ASGIApp, Message
 
-# Every credential that a request needs.
+# The credentials that requests need.
 HEADERS = {"Accept": "*/*"}
 
-# The environment variables of a service that is fit for production.
+# The environment variables of a service in production.
 ENVIRONMENT = {"DEBUG": "false"}
 
 
@@ -26,8 +26,9 @@ def call_app(
 ) -> list[Message]:
     """Call an application as a server does, and return the messages that it sends.
 
-    `messages`: what it receives; by default one request without a body, then the disconnect.
-    `sent`: a list for what it sends, for applications that raise. `changes`: to the scope.
+    `messages`: the messages that it receives, by default a request without a body. A disconnect
+    follows. `sent`: a list for the messages that it sends, for applications that raise an
+    exception. `changes`: changes of the scope.
     """
     sent = [] if sent is None else sent
     received = iter(messages or [{"type": "http.request"}])
@@ -67,7 +68,7 @@ def reject_websocket(client: TestClient, url: str, **headers: str) -> Response:
 
 
 class Server(subprocess.Popen[str]):
-    """uvicorn in a process of its own, on a free port."""
+    """A process that runs uvicorn on a free port."""
 
     def __init__(self, target: str, directory: Path) -> None:
         command = [sys.executable, "-m", "uvicorn", target, "--port=0"]
@@ -76,7 +77,7 @@ class Server(subprocess.Popen[str]):
         super().__init__(command, cwd=directory, env=environ, stdout=pipe, stderr=pipe, text=True)
 
     def connect(self) -> Client:
-        """Wait until it serves, and return a client that sends every credential."""
+        """Wait until the server is ready, and return a client with all credentials."""
         assert self.stdout
         for line in self.stdout:
             if "running on http" in (message := json.loads(line)["message"]):
@@ -85,7 +86,7 @@ class Server(subprocess.Popen[str]):
         raise AssertionError(f"uvicorn did not start: {self.communicate()}")
 
     def stop(self) -> list[dict[str, Any]]:
-        """Ask it to stop, and return what it logged since `connect`."""
+        """Stop the server by SIGTERM, and return the records that it has logged since `connect`."""
         self.terminate()
         output, _ = self.communicate()
         return [json.loads(line) for line in output.splitlines()]

@@ -48,7 +48,7 @@ def _check_new(password: str) -> str:
 
 
 def check_not_common(password: str, *names: str) -> None:
-    """Raise a ValueError if a password is easy to guess, also for who knows `names`."""
+    """Raise a ValueError if a password is common, or consists of `names` or common words."""
     if is_common(password, *names):
         raise ValueError("is easy to guess: add words that are not common and not your name")
 

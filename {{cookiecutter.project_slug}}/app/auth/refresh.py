@@ -52,7 +52,7 @@ async def start(session: AsyncSession, user: User, scopes: str, lifetime: int) -
     `scopes`: the scopes of its access tokens, separated by spaces.
     """
     now = datetime.now(UTC)
-    # SKIP LOCKED, so that logins at the same time do not wait for each other to delete the same rows.
+    # SKIP LOCKED, so that concurrent logins do not wait for each other to delete the same rows.
     expired = select(Login.id).where(Login.expires_at <= now).limit(PURGE)
     await _end(session, Login.id.in_(expired.with_for_update(skip_locked=True)))
     secret = token_bytes(SECRET)

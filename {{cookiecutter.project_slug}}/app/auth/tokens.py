@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -89,7 +89,7 @@ class TokenUser(BaseUser):
     the same token share one object, so it cannot be changed, nor can its claims.
     """
 
-    claims: Mapping[str, Any]
+    claims: Mapping[str, Any] = field(repr=False)
     scopes: tuple[str, ...] = ()
 
     @property

@@ -30,7 +30,8 @@ class DatabaseSettings(PoolSettings):
     def _check_database_url(cls, value: SecretStr) -> SecretStr:
         try:
             url = make_url(value.get_secret_value())
-        except ArgumentError:
+        except (ArgumentError, ValueError):
+            # Of ours, so that no part of what was given is quoted: it may be a password.
             raise ValueError("must be a URL, such as sqlite:///app.db") from None
         if url.drivername not in ("sqlite", "sqlite+aiosqlite"):
             raise ValueError("must begin with sqlite:///")

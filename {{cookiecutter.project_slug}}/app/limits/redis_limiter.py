@@ -11,8 +11,8 @@ from app.core.redis import explain
 from app.limits.limit import Limit, Limiter, WindowState
 from app.limits.memory_limiter import MemoryLimiter
 
-# A request waits for Redis for TURNS times TURN seconds. On a busy event loop each turn takes longer
-# and still receives a reply that has arrived, so a busy process is not mistaken for an outage.
+# A request waits TURNS times TURN seconds for Redis. On a busy event loop each turn takes longer and
+# still receives a reply that has arrived, so a busy process is not mistaken for an outage.
 TURNS, TURN = 10, 0.005
 # Seconds between two attempts while Redis is unavailable.
 PAUSE = 1.0

@@ -22,7 +22,8 @@ class TrustedHostSettings(CoreSettings):
     """The hosts of this service.
 
     `ALLOWED_HOSTS` (none): the host names of this service, without a port; `*.example.com` matches
-    subdomains, `*` matches any host, and IPv6 addresses have brackets: `[::1]`. Required unless `DEBUG` is on, which turns the check off.
+    subdomains, `*` matches any host, and IPv6 addresses have brackets: `[::1]`. Required unless
+    `DEBUG` is on, which turns the check off.
     """
 
     allowed_hosts: StringList = Field(default=[], validate_default=True)

@@ -52,7 +52,7 @@ class RedisHub(MemoryHub):
         self.channel = channel
         self.connected = False
         self.lost = 0
-        self._refused = 0
+        self._rejected = 0
         self._down_since: float | None = None
         self._origin = token_hex(8)
         self._sent = 0
@@ -83,7 +83,7 @@ class RedisHub(MemoryHub):
         if not self.connected:
             # Counted as published, so that the processes that miss the message count it as lost.
             self._sent += 1
-            self._refused += 1
+            self._rejected += 1
             raise Unavailable("not connected to Redis")
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outbox.put_nowait((room, text, sent))
@@ -161,9 +161,9 @@ class RedisHub(MemoryHub):
         else:
             seconds = monotonic() - self._down_since
             message = "connected to Redis after %.1f s, during which %d messages were rejected"
-            logger.warning(message, seconds, self._refused)
+            logger.warning(message, seconds, self._rejected)
         self._down_since = None
-        self._refused = 0
+        self._rejected = 0
 
     def _disconnected(self, error: Exception) -> None:
         self.connected = False

@@ -1,12 +1,21 @@
 import asyncio
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from app.auth import fetch as module
 from app.auth.fetch import FetchError, fetch, is_url
@@ -91,6 +100,47 @@ def test_no_server_is_an_error() -> None:
             asyncio.run(fetch(f"http://127.0.0.1:{port}/"))
 
 
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for this machine that no authority has signed, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(private + signed.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_the_certificate_is_verified(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        address = f"https://127.0.0.1:{server.server_port}/json"
+        try:
+            with pytest.raises(FetchError, match="CERTIFICATE_VERIFY_FAILED"):
+                asyncio.run(fetch(address))
+            # An authority of one's own is trusted as by other programs.
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            module._ssl_context.cache_clear()
+            assert asyncio.run(fetch(address)) == {"keys": []}
+        finally:
+            module._ssl_context.cache_clear()
+            server.shutdown()
+            thread.join()
+
+
 @contextmanager
 def dripping(start: bytes) -> Iterator[str]:
     """A server that sends a byte at a time for as long as the client listens."""
@@ -161,7 +211,7 @@ def test_an_https_url_is_safe(url: str) -> None:
     ],
 )
 @pytest.mark.parametrize("allow_http", [True, False])
-def test_anything_else_is_not(url: object, allow_http: bool) -> None:
+def test_any_other_url_is_not_safe(url: object, allow_http: bool) -> None:
     assert not is_url(url, allow_http=allow_http)
 
 

@@ -31,6 +31,10 @@ def test_a_user_is_identified_by_the_sub_alone(claims: dict[str, object], name: 
     assert user.display_name == name
 
 
+def test_the_claims_of_a_user_are_not_in_tracebacks() -> None:
+    assert "ada@example.com" not in repr(TokenUser({"sub": "1", "email": "ada@example.com"}))
+
+
 def test_a_user_cannot_be_changed() -> None:
     user: Any = TokenUser({"sub": "1"})
     for name in ("claims", "scopes", "identity", "other"):

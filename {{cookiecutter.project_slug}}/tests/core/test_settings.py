@@ -1,3 +1,6 @@
+import subprocess
+import sys
+from pathlib import Path
 from secrets import token_hex, token_urlsafe
 
 import pytest
@@ -113,3 +116,11 @@ def test_a_python_list_is_not_split() -> None:
 
 def test_a_log_level_may_be_in_lower_case() -> None:
     assert CoreSettings.model_validate({"log_level": "warning"}).log_level == "WARNING"
+
+
+def test_the_core_settings_load_no_web_framework() -> None:
+    program = "import sys, app.core.settings; print(*sys.modules)"
+    root = Path(__file__).parents[2]
+    loaded = subprocess.check_output([sys.executable, "-c", program], cwd=root, text=True).split()
+    assert {"pydantic", "app.core.settings"} <= set(loaded)
+    assert not {"fastapi", "starlette", "sqlalchemy", "redis"} & set(loaded)

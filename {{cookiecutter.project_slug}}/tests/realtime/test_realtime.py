@@ -12,6 +12,7 @@ from app.realtime.memory_hub import MemoryHub
 from app.realtime.redis_hub import RedisHub
 
 
+@pytest.mark.usefixtures("ready")
 def test_without_redis_rooms_are_in_memory(make_client: Callable[..., TestClient]) -> None:
     client = make_client(websocket_queue_size=7)
     assert isinstance(client.app, FastAPI)
@@ -32,6 +33,7 @@ def test_with_redis_rooms_span_processes(
     assert (hub.channel, hub.queue_size) == (channel, 7)
 
 
+@pytest.mark.usefixtures("ready")
 def test_the_service_is_not_ready_while_the_hub_is_unavailable(
     make_client: Callable[..., TestClient], make_settings: Callable[..., Settings]
 ) -> None:

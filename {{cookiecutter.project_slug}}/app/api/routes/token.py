@@ -76,7 +76,7 @@ async def log_in(
     # service itself: others must not see a user's password (RFC 9700, section 2.4).
     await limit.check_name(form.username, client_network(request.scope))
     # In a session of its own, so that no connection is held while the password is verified.
-    async with sessions(execution_options={"safe_method": True}) as reading:
+    async with sessions.reading() as reading:
         known = await find_user(reading, form.username)
     is_right, new_hash = await passwords.verify(form.password, known)
     user = await _lock(session, known) if known and is_right else None

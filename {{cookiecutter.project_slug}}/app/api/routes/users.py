@@ -74,7 +74,7 @@ async def change_password(
     in.
     """
     # As in `log_in`, no connection is held while passwords are verified and hashed.
-    async with sessions(execution_options={"safe_method": True}) as reading:
+    async with sessions.reading() as reading:
         user = await users.get_user(reading, caller.identity)
     if user is None or not user.is_active:
         headers = {"WWW-Authenticate": "Bearer"}

@@ -17,7 +17,7 @@ def make_app(**settings: int) -> FastAPI:
     return app
 
 
-def test_the_answer_names_the_place_behind_a_proxy() -> None:
+def test_location_has_the_root_path_of_a_proxy() -> None:
     with TestClient(make_app(), root_path="/behind") as client:
         response = client.post("/tasks", json={"message": "hello"})
         assert response.headers["Location"] == f"/behind/tasks/{response.json()['id']}"
@@ -25,7 +25,7 @@ def test_the_answer_names_the_place_behind_a_proxy() -> None:
         assert client.get("/tasks/unknown").status_code == 404
 
 
-def test_with_too_many_tasks_there_is_no_room_for_another() -> None:
+def test_a_full_queue_rejects_tasks() -> None:
     app = make_app(task_queue_size=1)
     with TestClient(app) as client:
         gate = asyncio.Event()

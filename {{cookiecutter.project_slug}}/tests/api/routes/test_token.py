@@ -176,14 +176,14 @@ def test_revoking_a_refresh_token_ends_its_login_only(client: TestClient) -> Non
     assert client.post("/token/revoke", json={"refresh_token": "never was"}).status_code == 204
 
 
-def test_what_is_no_token_is_refused(client: TestClient) -> None:
+def test_malformed_refresh_tokens_are_rejected(client: TestClient) -> None:
     bad: list[object] = [{}, {"refresh_token": 1}, {"refresh_token": "x" * 101}, []]
     for data in bad:
         assert client.post("/token/refresh", json=data).status_code == 422
         assert client.post("/token/revoke", json=data).status_code == 422
 
 
-def test_one_name_has_so_many_tries_right_or_wrong(
+def test_attempts_for_one_name_are_limited_whether_right_or_wrong(
     make_user_client: Callable[..., TestClient],
 ) -> None:
     client = make_user_client(login_limit="2/minute")
@@ -194,7 +194,7 @@ def test_one_name_has_so_many_tries_right_or_wrong(
     assert log_in(client, username="bob").status_code == 401
 
 
-def test_one_address_has_so_many_tries(make_user_client: Callable[..., TestClient]) -> None:
+def test_attempts_from_one_address_are_limited(make_user_client: Callable[..., TestClient]) -> None:
     client = make_user_client(login_limit_address="3/minute")
     statuses = [log_in(client, username=name).status_code for name in "abc"]
     assert statuses == [401, 401, 429]
