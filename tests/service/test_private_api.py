@@ -38,6 +38,6 @@ uvicorn.protocols.websockets.websockets_sansio_impl 8b32a97a1608788b
 
 
 def test_uvicorn_is_as_it_was_read(shared: Path) -> None:
-    command = [shared / ".venv/bin/python", "-c", PROGRAM]
+    command = [str(shared / ".venv/bin/python"), "-c", PROGRAM]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     assert result.stdout == KNOWN
