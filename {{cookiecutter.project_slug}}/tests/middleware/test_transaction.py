@@ -646,7 +646,7 @@ def test_full_pool_is_a_503(
     assert connections(app) == 0
     assert len(warnings()) == 1
     # An outage has been logged once, and makes requests wait in vain for connections.
-    app.state.outage.begin(OSError("refused"))
+    app.state.sessions.outage.begin(OSError("refused"))
     assert client.get("/full").status_code == 503
     assert len(warnings()) == 1
     assert client.get("/items").status_code == 200
