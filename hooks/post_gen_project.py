@@ -81,6 +81,11 @@ ISSUE = """
     tests/auth/test_refresh.py
     tests/test_users.py
 """.split()
+OWNED_ITEMS = """
+    app/api/routes/owned_items.py
+    app/db/owned_items.py
+    tests/api/routes/test_owned_items.py
+""".split()
 REALTIME = """
     app/api/routes/ws.py
     app/core/websocket_protocol.py
@@ -100,7 +105,6 @@ REALTIME = """
 """.split()
 DATABASE = """
     app/api/dependencies.py
-    app/api/routes/items.py
     app/db/__init__.py
     app/db/base.py
     app/db/errors.py
@@ -125,6 +129,7 @@ DATABASE = """
 TASKIQ = """
     app/api/routes/tasks.py
     app/tasks/broker.py
+    app/tasks/cancel.py
     app/tasks/insist.py
     app/tasks/memory_broker.py
     app/tasks/memory_results.py
@@ -140,6 +145,7 @@ TASKIQ = """
     app/tasks/watchdog.py
     app/worker.py
     tests/tasks/test_broker.py
+    tests/tasks/test_cancel.py
     tests/tasks/test_insist.py
     tests/tasks/test_memory_broker.py
     tests/tasks/test_receiver.py
@@ -183,6 +189,8 @@ def manifest(answers: Answers) -> list[tuple[bool, list[str]]]:
         (answers["jwt"] != "none", [*middleware("jwt"), *AUTH]),
         (answers["jwt"] == "verify", VERIFY),
         (answers["jwt"] == "issue", ISSUE),
+        (answers["database"] != "none" and answers["jwt"] == "none", ["app/api/routes/items.py"]),
+        (answers["database"] != "none" and answers["jwt"] != "none", OWNED_ITEMS),
         (
             answers["background_tasks"] != "none",
             [

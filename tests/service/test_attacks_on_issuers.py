@@ -203,7 +203,7 @@ def test_a_revoked_key_ends_its_tokens_and_a_new_one_starts(
     assert issuer.requested == [OPENID, "/keys"] * 2
 
 
-def test_what_a_route_does_to_the_claims_is_its_own_affair(
+def test_a_route_cannot_change_the_user_of_other_requests(
     project: Path, issuer: Provider, key: RSAKey
 ) -> None:
     with (project / "app" / "main.py").open("a", encoding="utf-8") as main:

@@ -1,6 +1,9 @@
 """Floods, bombs and half requests against `python -m app.serve`: memory, and others' latency."""
 
 import json
+import selectors
+import socket
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -205,3 +208,59 @@ def test_a_slow_upload_goes_on(impatient: Target) -> None:
             time.sleep(0.9)
             connection.sendall(body[start : start + 3])
         assert read_all(connection).startswith(b"HTTP/1.1 201")
+
+
+def test_a_flood_of_readiness_probes(project: Path) -> None:
+    request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with target(project) as attacked, ExitStack() as stack:
+        sockets = [stack.enter_context(attacked.connect()) for _ in range(100)]
+        stop = threading.Event()
+
+        def ask(connection: socket.socket) -> None:
+            while not stop.is_set():
+                connection.sendall(request)
+                answer = b""
+                while b'{"status":"ok"}' not in answer:
+                    answer += connection.recv(65_536)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+
+        with ThreadPoolExecutor(len(sockets)) as pool:
+            flooding = [pool.submit(ask, connection) for connection in sockets]
+            with attacked.probe("/readyz") as ready, attacked.probe("/items") as items:
+                time.sleep(5)
+            stop.set()
+            for one in flooding:
+                one.result()
+    print(f"\ncost: {ready.longest:.3f} s, /items {items.longest:.3f} s")
+    assert ready.statuses == items.statuses == (200,)
+    assert max(ready.longest, items.longest) < 2 * WAIT
+
+
+def test_one_room_in_which_all_talk(project: Path) -> None:
+    message = frame(TEXT, b'{"text": "hello"}')
+    with target(project) as attacked, ExitStack() as stack:
+        sockets = [stack.enter_context(attacked.open_websocket(b"/ws/room")) for _ in range(100)]
+        stop = threading.Event()
+
+        def listen() -> None:
+            with selectors.DefaultSelector() as selector:
+                for connection in sockets:
+                    selector.register(connection, selectors.EVENT_READ)
+                while not stop.is_set():
+                    for key, _ in selector.select(0.1):
+                        assert isinstance(key.fileobj, socket.socket)
+                        key.fileobj.recv(MIB)
+
+        with ThreadPoolExecutor(1) as pool:
+            listener = pool.submit(listen)
+            try:
+                with Cost(attacked):
+                    # Each at the rate that it may have.
+                    for _ in range(100):
+                        ends = time.monotonic() + 0.05
+                        for connection in sockets:
+                            connection.sendall(message)
+                        time.sleep(max(0, ends - time.monotonic()))
+            finally:
+                stop.set()
+            listener.result()

@@ -113,7 +113,7 @@ def openid_server(directory: Path) -> Iterator[OpenIDServer]:
     install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), PACKAGE]
     installed = subprocess.run(install, capture_output=True, text=True, check=False)
     if installed.returncode:
-        unavailable(f"npm cannot install {PACKAGE}: {installed.stderr}")
+        unavailable(f"npm cannot install {PACKAGE}: {installed.stderr[:200]}")
     program = directory / "server.mjs"
     shutil.copy(Path(__file__).with_name("openid_server.mjs"), program)
     pipe = subprocess.PIPE

@@ -41,6 +41,7 @@ class Owned:
     files: frozenset[str]
     words: tuple[str, ...]  # in no file of a project without the pick
     also: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that bring it, too
+    only: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that must agree
 
     def __str__(self) -> str:
         return f"{self.question}={'|'.join(map(str, self.answers))}"
@@ -48,7 +49,9 @@ class Owned:
     def is_in(self, answers: Answers) -> bool:
         """Return whether it is in a project with these answers, which are complete."""
         questions = ((self.question, self.answers), *self.also)
-        return any(answers[question] in wanted for question, wanted in questions)
+        return any(answers[question] in wanted for question, wanted in questions) and all(
+            answers[question] in wanted for question, wanted in self.only
+        )
 
 
 def middleware(name: str) -> frozenset[str]:
@@ -237,6 +240,7 @@ OWNED = [
         | {
             "app/api/routes/tasks.py",
             "app/tasks/broker.py",
+            "app/tasks/cancel.py",
             "app/tasks/insist.py",
             "app/tasks/memory_broker.py",
             "app/tasks/memory_results.py",
@@ -252,6 +256,7 @@ OWNED = [
             "app/tasks/watchdog.py",
             "app/worker.py",
             "tests/tasks/test_broker.py",
+            "tests/tasks/test_cancel.py",
             "tests/tasks/test_insist.py",
             "tests/tasks/test_memory_broker.py",
             "tests/tasks/test_receiver.py",
@@ -313,7 +318,6 @@ OWNED = [
         frozenset(
             """
             app/api/dependencies.py
-            app/api/routes/items.py
             app/db/__init__.py
             app/db/base.py
             app/db/errors.py
@@ -336,6 +340,26 @@ OWNED = [
             """.split()
         ),
         ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
+    ),
+    Owned(
+        "database",
+        ("sqlite", "postgresql"),
+        frozenset({"app/api/routes/items.py"}),
+        ("routes/items.py",),
+        only=(("jwt", ("none",)),),
+    ),
+    Owned(
+        "database",
+        ("sqlite", "postgresql"),
+        frozenset(
+            {
+                "app/api/routes/owned_items.py",
+                "app/db/owned_items.py",
+                "tests/api/routes/test_owned_items.py",
+            }
+        ),
+        ("owned_items", "OwnedItem", "items:admin"),
+        only=(("jwt", ("verify", "issue")),),
     ),
     Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
     Owned(
@@ -386,6 +410,7 @@ ALWAYS = frozenset(
     app/core/http_protocol.py
     app/core/logging.py
     app/core/paths.py
+    app/core/readiness.py
     app/core/server_config.py
     app/core/server_settings.py
     app/core/settings.py
@@ -410,6 +435,7 @@ ALWAYS = frozenset(
     tests/fixtures/server.py
     tests/core/test_logging.py
     tests/core/test_paths.py
+    tests/core/test_readiness.py
     tests/core/test_server_settings.py
     tests/core/test_settings.py
     tests/core/test_telemetry.py

@@ -19,9 +19,9 @@ from app.auth import login
 from app.config import Settings, get_settings
 
 # {%- if cookiecutter.__redis +%}
-from app.core import errors, redis, telemetry
+from app.core import errors, readiness, redis, telemetry
 
-# {%- else %}{{ "\n" }}from app.core import errors, telemetry
+# {%- else %}{{ "\n" }}from app.core import errors, readiness, telemetry
 # {%- endif +%}
 # {%- if cookiecutter.database != "none" +%}
 from app.db import sessions
@@ -111,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.checks = {}
+    app.state.readiness = readiness.Readiness()
     # {% if cookiecutter.__redis %}
     redis.set_up(app, client)
     # {% endif %}

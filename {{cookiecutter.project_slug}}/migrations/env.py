@@ -15,7 +15,10 @@ from app.auth import models as users
 from app.config import get_settings
 from app.db import (
     base,
-    models,
+    # {% if cookiecutter.jwt == "none" %}    models,
+    # {% else %}
+    owned_items,
+    # {% endif %}
 )
 
 # Every module that has models, so that `alembic revision --autogenerate` sees their tables.
@@ -23,7 +26,10 @@ MODELS = [
     # {% if cookiecutter.jwt == "issue" %}
     users,
     # {% endif %}
-    models,
+    # {% if cookiecutter.jwt == "none" %}    models,
+    # {% else %}
+    owned_items,
+    # {% endif %}
 ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.config import Settings, get_settings
+from app.core.settings import describe
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
@@ -51,3 +52,31 @@ def test_the_example_file_is_valid_and_has_every_setting() -> None:
     lines = EXAMPLE.read_text().splitlines()
     names = {line.partition("=")[0] for line in lines if not line.startswith("#")}
     assert names >= {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgresql://app:hun@ter2:hunter3@host/name",
+        "postgresql://app:hun@ter2/hunter3@host/name",
+        "redis://app:hun@ter2:hunter3@host:port/0",
+        "redis://app:hunter2@host/hunter3",
+        "https://app:hun@[ter2/hunter3",
+        "https://app:hunter2@host:hunter3",
+        "https://app:hunter2\u2100hunter3@host",
+        "sqlite:hunter2",
+        '["hunter2',
+        "hunter2",
+        "{hunter2}",
+    ],
+)
+def test_no_message_quotes_a_value(
+    make_settings: Callable[..., Settings], name: str, value: str
+) -> None:
+    try:
+        make_settings(**{name: value})
+    except ValidationError as error:
+        lines = "\n".join(describe(error))
+        assert lines
+        assert not any(part in lines for part in ("hunter", "hun@", "ter2", "ter3"))

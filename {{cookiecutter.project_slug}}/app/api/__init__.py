@@ -6,11 +6,13 @@ from app.api.routes import (
     # {% if cookiecutter.background_tasks == "fastapi" %}    background_tasks,
     # {% endif %}
     health,
-    # {% if cookiecutter.database != "none" %}
-    items,
+    # {% if cookiecutter.database != "none" and cookiecutter.jwt == "none" %}    items,
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}
     me,
+    # {% endif %}
+    # {% if cookiecutter.database != "none" and cookiecutter.jwt != "none" %}
+    owned_items,
     # {% endif %}
     root,
     # {% if cookiecutter.background_tasks == "taskiq" %}
@@ -25,7 +27,7 @@ from app.api.routes import (
     # {% endif %}
 )
 
-# {%- if cookiecutter.jwt != "none" and (cookiecutter.database != "none" or cookiecutter.use_websocket or cookiecutter.background_tasks != "none") +%}
+# {%- if cookiecutter.jwt != "none" and (cookiecutter.use_websocket or cookiecutter.background_tasks != "none") +%}
 from app.auth.dependencies import requires_user
 
 # {%- endif +%}
@@ -37,7 +39,7 @@ def include_routers(app: FastAPI, prefix: str) -> None:
     app.include_router(root.router)
     app.include_router(health.router)
     # {% if cookiecutter.database != "none" and cookiecutter.jwt != "none" %}
-    app.include_router(items.router, prefix=prefix, dependencies=[requires_user])
+    app.include_router(owned_items.router, prefix=prefix)
     # {% elif cookiecutter.database != "none" %}    app.include_router(items.router, prefix=prefix)
     # {% endif %}
     # {% if cookiecutter.jwt != "none" %}

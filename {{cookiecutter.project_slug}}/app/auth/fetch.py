@@ -11,8 +11,8 @@ from httpx2 import AsyncClient, HTTPError, create_ssl_context
 
 MAX_SIZE = 1_048_576
 
-# The size that is checked is then the size that is read. Some firewalls
-# reject the names of HTTP libraries.
+# With `identity`, the size that is checked is the size that is read. The name is not that of an HTTP
+# library, because some firewalls reject these.
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "jwks"}
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, StringConstraints, model_validator
+from pydantic import BaseModel, StringConstraints, ValidationInfo, field_validator
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,10 +29,11 @@ class UserIn(BaseModel):
     username: Username
     password: NewPassword
 
-    @model_validator(mode="after")
-    def _check_password(self) -> "UserIn":
-        check_not_common(self.password, self.username)
-        return self
+    @field_validator("password")
+    @classmethod
+    def _check_password(cls, password: str, info: ValidationInfo) -> str:
+        check_not_common(password, info.data.get("username", ""))
+        return password
 
 
 class UsernameTaken(Exception):

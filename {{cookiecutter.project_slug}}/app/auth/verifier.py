@@ -84,7 +84,10 @@ class Verifier:
             raise InvalidToken("has critical extensions")
         if _type_of(header) not in self.types:
             raise InvalidToken("of another type")
-        for key in await self.keys.find(kid, algorithm):
+        keys = await self.keys.find(kid, algorithm)
+        if not keys:
+            raise InvalidToken(f"no key of the issuer has its kid and is for {algorithm}")
+        for key in keys:
             with suppress(jwt.InvalidSignatureError):
                 claims = self.decode(token, key, algorithm)
                 self.check(claims)

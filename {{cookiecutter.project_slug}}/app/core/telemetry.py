@@ -32,8 +32,7 @@ class TelemetrySettings(CoreSettings):
     def _check_otel_exporter_otlp_endpoint(cls, url: str) -> str:
         if not url:
             return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_url(url):
             raise ValueError("must be the URL of a collector, such as http://localhost:4318")
         try:
             import_module(EXPORTER)
@@ -42,6 +41,15 @@ class TelemetrySettings(CoreSettings):
                 "needs packages that are not installed; run: uv sync --extra telemetry"
             ) from None
         return url
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # A port that is no number is a ValueError, too, which quotes what may be a password.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def configure(settings: TelemetrySettings) -> TelemetryConfig:

@@ -1,7 +1,10 @@
 """SQLite: a file, embedded in the process. Several processes on one machine can share it."""
 
+import os
+from typing import Any
+
 from pydantic import Field, SecretStr, field_validator
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, Dialect, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -27,7 +30,8 @@ class DatabaseSettings(PoolSettings):
     def _check_database_url(cls, value: SecretStr) -> SecretStr:
         try:
             url = make_url(value.get_secret_value())
-        except ArgumentError:
+        except (ArgumentError, ValueError):
+            # Of ours, so that no part of what was given is quoted: it may be a password.
             raise ValueError("must be a URL, such as sqlite:///app.db") from None
         if url.drivername not in ("sqlite", "sqlite+aiosqlite"):
             raise ValueError("must begin with sqlite:///")
@@ -52,6 +56,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         echo=settings.database_echo,
         hide_parameters=not settings.debug,
     )
+    event.listen(engine.sync_engine, "do_connect", _create_file)
     event.listen(engine.sync_engine, "connect", _configure)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
@@ -60,6 +65,15 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
 async def prepare(engine: AsyncEngine, settings: CoreSettings) -> None:
     """Bring the schema up to date, so that one command starts a service that works."""
     await migration_state.upgrade(engine, settings)
+
+
+def _create_file(
+    dialect: Dialect, record: ConnectionPoolEntry, arguments: list[str], options: dict[str, Any]
+) -> None:
+    # SQLite would let everybody on the machine read it. Its -wal and -shm files get the same mode.
+    path = arguments[0]
+    if not path.startswith("file:"):
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
 
 
 def _configure(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

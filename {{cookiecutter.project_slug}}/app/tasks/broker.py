@@ -18,6 +18,7 @@ from taskiq.exceptions import SendTaskError
 
 from app.core.redis import RedisSettings, explain
 from app.tasks import TaskContext, create_context
+from app.tasks.cancel import cancel
 from app.tasks.job import Job
 from app.tasks.memory_broker import MemoryBroker
 from app.tasks.memory_results import MemoryResults
@@ -117,7 +118,7 @@ def _add_scheduler(broker: AsyncBroker, *, is_shared: bool) -> None:
         state.scheduler = asyncio.create_task(Scheduler(broker, schedules, now=now).run())
 
     async def stop(state: TaskiqState) -> None:
-        state.scheduler.cancel()
+        await cancel(state.scheduler)
 
     if schedules:
         broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, start)

@@ -26,8 +26,9 @@ class TaskReceiver(Receiver):
         try:
             await super().callback(message, raise_err=True)
         except TaskFinished:
-            if isinstance(message, AckableMessage):
-                await maybe_awaitable(message.ack())
+            # Only a queue that delivers again can find that out.
+            assert isinstance(message, StreamMessage)
+            await maybe_awaitable(message.ack())
         except Exception as error:
             if isinstance(error, UnknownTaskError):
                 logger.error("this worker does not know the task %s", error.task_name)

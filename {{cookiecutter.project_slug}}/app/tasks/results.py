@@ -7,6 +7,8 @@ from taskiq import AsyncResultBackend, TaskiqResult
 
 from app.tasks.status import TaskRecord
 
+FINISHED = ("done", "failed")
+
 
 class TaskResults(AsyncResultBackend[Any]):
     """Keeps a record of each task: who may read it, how far it is, and what it returned."""
@@ -22,12 +24,12 @@ class TaskResults(AsyncResultBackend[Any]):
     async def is_result_ready(self, task_id: str) -> bool:
         """Return whether a task has finished."""
         record = await self.read(task_id)
-        return record is not None and record.is_finished
+        return record is not None and record.status.status in FINISHED
 
     async def get_result(self, task_id: str, with_logs: bool = False) -> TaskiqResult[Any]:
         """Return what a task that has finished returned."""
         record = await self.read(task_id)
-        if record is None or not record.is_finished:
+        if record is None or record.status.status not in FINISHED:
             raise KeyError(task_id)
         is_err = record.status.status == "failed"
         value = None if is_err else record.status.result

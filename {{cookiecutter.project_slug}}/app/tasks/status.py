@@ -30,11 +30,6 @@ class TaskRecord:
     status: TaskStatus
     owner: str | None
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the task will not run again."""
-        return self.status.status in ("done", "failed")
-
 
 def dump_bounded(value: object, limit: int) -> bytes:
     """Return `value` as JSON; raise ValueError if it does not fit into JSON, or into `limit` bytes."""

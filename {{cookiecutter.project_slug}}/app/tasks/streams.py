@@ -15,6 +15,7 @@ from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, BrokerMessage, TaskiqR
 from taskiq.exceptions import UnknownTaskError
 
 from app.core.redis import explain
+from app.tasks.cancel import cancel
 from app.tasks.errors import QueueFull
 from app.tasks.insist import insist
 from app.tasks.redis_results import RedisResults, record_key
@@ -132,7 +133,7 @@ class StreamBroker(AsyncBroker):
                         give_back=partial(self.held.discard, entry_id),
                     )
         finally:
-            confirming.cancel()
+            await cancel(confirming)
 
     async def read(self) -> list[Entry]:
         """Wait for something to do, or for Redis to come back."""

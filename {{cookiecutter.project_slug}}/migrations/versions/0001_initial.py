@@ -51,9 +51,15 @@ def upgrade() -> None:
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("description", sa.String(1000), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        # {% if cookiecutter.jwt != "none" %}
+        sa.Column("owner", sa.String(255), nullable=True),
+        # {% endif %}
         sa.PrimaryKeyConstraint("id", name="pk_items"),
         sa.UniqueConstraint("name", name="uq_items_name"),
     )
+    # {% if cookiecutter.jwt != "none" %}
+    op.create_index("ix_items_owner", "items", ["owner"])
+    # {% endif %}
 
 
 def downgrade() -> None:

@@ -47,7 +47,7 @@ def test_a_claim_names_the_audience(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "ap", "apis", [], [["api"]], {"api": 1}, 1, None, ["API"]])
-def test_a_claim_names_another_audience(value: object) -> None:
+def test_other_claims_do_not_name_the_audience(value: object) -> None:
     assert not names_audience(value, "api")
 
 
@@ -60,7 +60,7 @@ def test_an_id_token_is_marked(claims: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("claims", [{}, {"typ": "Bearer", "nonce": "x"}, {"token_use": "access"}])
-def test_an_access_token_is_none(claims: dict[str, object]) -> None:
+def test_an_access_token_is_not_an_id_token(claims: dict[str, object]) -> None:
     assert not is_id_token(claims)
 
 
@@ -94,6 +94,6 @@ def test_frozen_claims_equal_the_claims_and_cannot_be_changed() -> None:
         ('{"a":' * 40 + "1" + "}" * 40, "too deeply"),
     ],
 )
-def test_what_nothing_can_hold_is_refused(text: str, message: str) -> None:
+def test_values_that_no_response_can_hold_are_rejected(text: str, message: str) -> None:
     with pytest.raises(InvalidToken, match=message):
         freeze(json.loads(text))

@@ -211,7 +211,7 @@ def test_an_https_url_is_safe(url: str) -> None:
     ],
 )
 @pytest.mark.parametrize("allow_http", [True, False])
-def test_anything_else_is_not(url: object, allow_http: bool) -> None:
+def test_any_other_url_is_not_safe(url: object, allow_http: bool) -> None:
     assert not is_url(url, allow_http=allow_http)
 
 

@@ -103,7 +103,7 @@ def test_a_key_of_another_kind_is_skipped(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("key", [None, 1, "RSA", [], {}, {"kid": "a"}, {"kty": "oct"}])
-def test_what_is_no_key_is_skipped(key: object) -> None:
+def test_a_value_that_is_not_a_key_is_skipped(key: object) -> None:
     assert read_key(key, "") is None
 
 

@@ -80,7 +80,7 @@ def test_a_request_that_is_cancelled_does_not_end_the_fetch_of_others(issuer: Is
     run(issuer, test)
 
 
-def test_a_new_key_right_after_a_fetch_is_to_be_asked_for_again(issuer: Issuer) -> None:
+def test_a_new_key_right_after_a_fetch_is_unavailable_until_the_next(issuer: Issuer) -> None:
     async def test(keys: JWKSKeys) -> None:
         assert await find(keys, "a") == ["a"]
         issuer.keys.append(OTHER_JWK | {"kid": "b"})
@@ -189,7 +189,7 @@ def test_one_renewal_is_under_way_at_a_time(issuer: Issuer) -> None:
     run(issuer, test)
 
 
-def test_without_any_key_nothing_can_be_said(
+def test_without_any_key_the_keys_are_unavailable(
     issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(keys: JWKSKeys) -> None:
@@ -270,7 +270,7 @@ def test_a_setting_leaves_one_algorithm(issuer: Issuer) -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [EC_JWK | {"kid": "a"}], [None], None, {}, "keys"])
-def test_a_set_without_a_key_for_us_is_as_good_as_none(
+def test_a_set_without_a_usable_key_is_rejected(
     keys: Any, issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     issuer.keys = keys

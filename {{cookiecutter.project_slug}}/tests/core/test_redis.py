@@ -40,6 +40,7 @@ def test_a_client_connects_only_when_it_is_asked(make_settings: Callable[..., Se
         "redis://[::1]:6379/0",
         "redis://:p%40ss%2Fw%23@h/15",
         "rediss://u:p@h:1/2?ssl_cert_reqs=none",
+        f"rediss://h?ssl_ca_certs={__file__}",
         "unix:///run/redis.sock?db=1&password=p",
     ],
 )

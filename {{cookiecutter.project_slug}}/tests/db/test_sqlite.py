@@ -1,4 +1,5 @@
 import asyncio
+import stat
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,38 @@ def test_engine(tmp_path: Path) -> None:
         return values
 
     assert asyncio.run(run()) == ["wal", 2, 1, 3000]
+
+
+def test_only_the_owner_can_read_the_database(tmp_path: Path) -> None:
+    settings = DatabaseSettings(database_url=SecretStr(f"sqlite:///{tmp_path}/a.db"))
+
+    async def run() -> dict[str, int]:
+        engine = create_engine(settings)
+        async with engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
+            modes = modes_of(tmp_path, "a.db*")
+        await engine.dispose()
+        return modes
+
+    assert asyncio.run(run()) == {"a.db": 0o600, "a.db-wal": 0o600, "a.db-shm": 0o600}
+
+
+def modes_of(directory: Path, pattern: str) -> dict[str, int]:
+    """Return the modes of files by their names."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.glob(pattern)}
+
+
+def test_a_file_can_be_named_by_a_uri(tmp_path: Path) -> None:
+    url = f"sqlite:///file:{tmp_path}/a.db?mode=rwc&uri=true"
+
+    async def run() -> None:
+        engine = create_engine(DatabaseSettings(database_url=SecretStr(url)))
+        async with engine.connect():
+            pass
+        await engine.dispose()
+
+    asyncio.run(run())
+    assert (tmp_path / "a.db").exists()
 
 
 def test_transaction_holds_ddl_and_reads(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 import asyncio
+import contextlib
 import itertools
 
 import pytest
 
+from app.realtime import memory_hub
 from app.realtime.hub import Hub
 from app.realtime.memory_hub import MAX_BURST, MemoryHub
 
@@ -83,6 +85,43 @@ async def test_a_burst_does_not_block_the_event_loop() -> None:
         task.cancel()
     assert seen[-1] > 0
     assert max(after - before for before, after in itertools.pairwise(seen)) <= 2 * MAX_BURST
+
+
+async def test_a_large_room_does_not_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_hub, "SLICE", 0)
+    hub = MemoryHub(queue_size=1)
+    sockets = [Socket() for _ in range(10)]
+    with contextlib.ExitStack() as stack:
+        for socket in sockets[:-1]:
+            stack.enter_context(hub.join("a", socket.send, pytest.fail))
+        with hub.join("a", sockets[-1].send, pytest.fail):
+            await hub.publish("a", "hello")
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert 0 < sum(len(socket.received) for socket in sockets) < 9
+        # It left before its turn.
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert [socket.received for socket in sockets] == [["hello"]] * 9 + [[]]
+
+
+async def test_who_sends_more_than_is_delivered_has_to_wait() -> None:
+    hub, socket = MemoryHub(queue_size=1), Socket()
+    with hub.join("a", socket.send, pytest.fail):
+        async with hub._turn:
+            sender = asyncio.create_task(send_burst(hub))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert len(hub._pending["a"][0]) == MAX_BURST
+        await sender
+        await pending_deliveries()
+    assert socket.received == [str(number) for number in range(2 * MAX_BURST)]
+
+
+async def send_burst(hub: Hub) -> None:
+    """Send twice as many messages as may be pending."""
+    for number in range(2 * MAX_BURST):
+        await hub.publish("a", str(number))
 
 
 async def test_a_member_that_does_not_read_delays_no_other() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from taskiq import AsyncBroker, BrokerMessage, InMemoryBroker
 
+from app.tasks.cancel import cancel
 from app.tasks.jobs import write_message
 from app.tasks.schedule import Schedule
 from app.tasks.scheduler import Scheduler
@@ -98,5 +99,5 @@ async def test_it_runs_by_the_clock(broker: Broker) -> None:
     one.tick = tick  # type: ignore[method-assign]
     running = asyncio.create_task(one.run())
     await ticked.wait()
-    running.cancel()
+    await cancel(running)
     assert abs(minutes[0] - datetime.now(UTC)) < timedelta(minutes=1)

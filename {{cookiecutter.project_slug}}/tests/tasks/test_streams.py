@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError, ResponseError
 from taskiq.exceptions import UnknownTaskError
 
 from app.tasks import streams
+from app.tasks.cancel import cancel
 from app.tasks.errors import QueueFull
 from app.tasks.redis_results import RedisResults, record_key
 from app.tasks.stream_message import StreamMessage
@@ -171,7 +172,7 @@ async def test_confirming_goes_on_after_an_outage(
     queue.server.connected = True
     await confirmed.wait()
     assert "could not confirm" in caplog.text
-    keeping.cancel()
+    await cancel(keeping)
 
 
 async def test_a_task_that_ends_its_workers_is_given_up(queue: Queue) -> None:

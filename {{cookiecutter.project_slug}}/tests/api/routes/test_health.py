@@ -6,7 +6,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.api.routes import health
+from app.core import readiness
+from app.core.readiness import Check
 
 
 async def succeed() -> None: ...
@@ -43,20 +44,20 @@ def test_a_service_without_failing_checks_is_healthy(
     ],
 )
 def test_failing_checks_make_a_service_not_ready(
-    checks: dict[str, health.Check],
+    checks: dict[str, Check],
     failed: list[str],
     app: FastAPI,
     client: TestClient,
     log: Callable[[], list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "TIMEOUT", 0.2)
+    monkeypatch.setattr(readiness, "TIMEOUT", 0.2)
     app.state.checks = checks
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == f"Not ready: {', '.join(failed)}"
-    warnings = [entry for entry in log() if entry["logger"] == health.__name__]
-    reasons: dict[health.Check, str] = {fail: "RuntimeError('secret')", hang: "TimeoutError()"}
+    warnings = [entry for entry in log() if entry["logger"] == readiness.__name__]
+    reasons: dict[Check, str] = {fail: "RuntimeError('secret')", hang: "TimeoutError()"}
     assert sorted(entry["message"] for entry in warnings) == [
         f"not ready: {name}: {reasons[checks[name]]}" for name in failed
     ]
