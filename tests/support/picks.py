@@ -189,7 +189,6 @@ OWNED = [
                 "tests/api/routes/test_users.py",
                 "tests/api/routes/test_token.py",
                 "tests/auth/test_common_passwords.py",
-                "tests/auth/test_users.py",
                 "tests/auth/test_issue.py",
                 "tests/auth/test_login.py",
                 "tests/auth/test_login_limit.py",
