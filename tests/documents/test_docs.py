@@ -158,9 +158,9 @@ def test_the_readme_names_what_each_pick_brings(projects: Projects) -> None:
         lines: list[str] = tomllib.loads(text)["project"]["dependencies"]
         return {re.split(r"[\[>]", line)[0] for line in lines}
 
-    for pick, packages in brought().items():
-        base = "database=sqlite" if pick == "jwt=issue" else "nothing"
-        assert (pick, dependencies(pick) - dependencies(base)) == (pick, packages)
+    for option, packages in brought().items():
+        base = "database=sqlite" if option == "jwt=issue" else "nothing"
+        assert (option, dependencies(option) - dependencies(base)) == (option, packages)
 
 
 def test_the_order_is_that_of_the_stack() -> None:
@@ -197,14 +197,16 @@ def shown(default: ast.expr | None) -> str:
     return text.replace("sqlite+aiosqlite", "sqlite")
 
 
-@pytest.mark.parametrize("pick", ["Always there", *filter(picked, QUESTIONS)])
-def test_each_pick_has_its_settings(pick: str) -> None:
-    owned = [row for row in OWNED if pick in (row.question, *(name for name, _ in row.also))]
-    files = ALWAYS.union() if pick == "Always there" else set().union(*(row.files for row in owned))
+@pytest.mark.parametrize("option", ["Always there", *filter(picked, QUESTIONS)])
+def test_every_option_has_its_settings(option: str) -> None:
+    owned = [row for row in OWNED if option in (row.question, *(name for name, _ in row.also))]
+    files = (
+        ALWAYS.union() if option == "Always there" else set().union(*(row.files for row in owned))
+    )
     modules = [path for path in files if path.startswith("app/") and path.endswith(".py")]
     documented = {
         (name.strip("`"), default.strip("`"))
-        for name, default, _ in rows(sections("docs/middleware.md")[pick])
+        for name, default, _ in rows(sections("docs/middleware.md")[option])
     }
     assert documented == set().union(*map(settings, modules))
 
@@ -234,7 +236,7 @@ def draws() -> Any:
 def test_the_pictures_are_true() -> None:
     files = (ROOT / "docs" / "pictures").iterdir()
     drawn = {path.name: path.read_text(encoding="utf-8") for path in files}
-    assert drawn == draws().pictures(), "draw them anew: uv run docs/pictures.py"
+    assert drawn == draws().pictures(), "draw them again: uv run docs/pictures.py"
 
 
 def anchors(text: str) -> set[str]:

@@ -42,13 +42,13 @@ UUID = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 
 @dataclass(frozen=True)
 class Shape:
-    """What the tokens of a provider look like.
+    """The tokens of a provider.
 
-    `section`, `block`: where its lines are in the document. `user`, `client`: the claims of access
-    tokens, with the scopes that they give; `iss` and the audience come from the lines. `id_token`:
-    the claims of an ID token, whose audience is that of the service. `key`: how the provider
-    publishes its key. `typ`: of the header; None where there is none. `refused_as`: what the log
-    says of the ID token; None where the lines accept it.
+    `section`, `block`: the position of its lines in the document. `user`, `client`: the claims of
+    access tokens, with the scopes that they give; `iss` and the audience come from the lines.
+    `id_token`: the claims of an ID token, whose audience is that of the service. `key`: how the
+    provider publishes its key. `typ`: the type in the header, or None. `refused_as`: what the log
+    says of the ID token, or None if it is accepted.
     """
 
     section: str
