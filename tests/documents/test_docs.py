@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Projects
 from tests.support.newcomer import Block, Newcomer, blocks, repository
-from tests.support.picks import ALWAYS, DEFAULTS, OWNED, QUESTIONS, Answers, picked
+from tests.support.options import ALWAYS, DEFAULTS, OPTIONS, QUESTIONS, Answers, enabling_answers
 from tests.support.redis_server import redis_server
 from tests.support.template import ROOT, TREE, cookiecutter, typing
 
@@ -131,7 +131,7 @@ def test_the_readme_has_each_pick_and_its_default() -> None:
     assert documented == [
         (f"`{name}`", words.get(DEFAULTS[name], f"`{DEFAULTS[name]}`"))
         for name in QUESTIONS
-        if picked(name)
+        if enabling_answers(name)
     ]
 
 
@@ -145,7 +145,7 @@ def brought() -> dict[str, set[str]]:
         # A row that does not start with answers applies to all of them.
         begin = re.match(r"(?:`(\w+)`(?:, )?)*", gives)
         named = set(re.findall(r"\w+", begin[0])) if begin else set()
-        answers = set(map(str, picked(question)))
+        answers = set(map(str, enabling_answers(question)))
         for answer in answers & named or answers:
             packages = set(re.findall(r"`([\w-]+)(?:\[\w+\])?`", costs))
             said.setdefault(f"{question}={answer}", set()).update(packages)
@@ -197,9 +197,9 @@ def shown(default: ast.expr | None) -> str:
     return text.replace("sqlite+aiosqlite", "sqlite")
 
 
-@pytest.mark.parametrize("option", ["Always there", *filter(picked, QUESTIONS)])
+@pytest.mark.parametrize("option", ["Always there", *filter(enabling_answers, QUESTIONS)])
 def test_every_option_has_its_settings(option: str) -> None:
-    owned = [row for row in OWNED if option in (row.question, *(name for name, _ in row.also))]
+    owned = [row for row in OPTIONS if option in (row.question, *(name for name, _ in row.also))]
     files = (
         ALWAYS.union() if option == "Always there" else set().union(*(row.files for row in owned))
     )
@@ -211,8 +211,11 @@ def test_every_option_has_its_settings(option: str) -> None:
     assert documented == set().union(*map(settings, modules))
 
 
-def test_nothing_else_is_a_pick() -> None:
-    assert list(sections("docs/middleware.md")) == ["Always there", *filter(picked, QUESTIONS)]
+def test_every_section_is_an_option() -> None:
+    assert list(sections("docs/middleware.md")) == [
+        "Always there",
+        *filter(enabling_answers, QUESTIONS),
+    ]
 
 
 def test_the_code_that_is_quoted_is_there() -> None:
