@@ -101,7 +101,7 @@ def test_no_redirect_is_followed(
 
 
 @pytest.mark.parametrize("change", ["/", "/tenant", ".evil.example", "#", "?"])
-def test_metadata_of_another_issuer_is_refused(
+def test_metadata_of_another_issuer_is_rejected(
     change: str, project: Path, issuer: Provider, planted: RSAKey
 ) -> None:
     issuer.publish("/keys", {"keys": [planted.jwk("1")]})

@@ -528,7 +528,7 @@ def test_tokens_of_users_and_of_machines_are_accepted(running: Running) -> None:
         assert (status, me["id"], me["scopes"]) == (200, claims["sub"], scopes)
 
 
-def test_its_id_token_is_refused(running: Running) -> None:
+def test_its_id_token_is_rejected(running: Running) -> None:
     status, body = running.get(running.shape.id_token)
     if running.shape.refused_as is None:
         assert running.settings["JWT_ACCEPT_ID_TOKENS"] == "true"
@@ -538,7 +538,7 @@ def test_its_id_token_is_refused(running: Running) -> None:
         assert running.shape.refused_as in running.log.read_text(encoding="utf-8")
 
 
-def test_a_token_for_another_audience_is_refused(running: Running) -> None:
+def test_a_token_for_another_audience_is_rejected(running: Running) -> None:
     claims, _ = running.shape.user
     name = running.settings.get("JWT_AUDIENCE_CLAIM", "aud")
     assert running.get({**claims, name: "another"})[0] == 401
