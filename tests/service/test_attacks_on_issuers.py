@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,13 +243,10 @@ def test_an_issuer_that_drips_holds_no_request_for_long(project: Path, planted: 
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(OSError):
                 connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
                 while not stopped.wait(0.1):
-                    try:
-                        connection.sendall(b"x")
-                    except OSError:
-                        break
+                    connection.sendall(b"x")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=drip, args=[listener], daemon=True)

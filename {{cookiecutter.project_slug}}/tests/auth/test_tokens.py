@@ -84,6 +84,10 @@ def test_the_placeholder_becomes_a_random_secret_while_debug_is_on() -> None:
     assert len(first) == 64
 
 
+def test_by_default_no_setting_says_where_scopes_are() -> None:
+    assert TokenSettings(jwt_issuer="issuer", jwt_audience="audience").scope_hint() == ""
+
+
 def test_names_of_development_are_a_risk() -> None:
     names = {"jwt_issuer": "http://localhost:8000", "jwt_audience": "https://api.example.com"}
     assert list(TokenSettings(**names, docs_enabled=False).risks()) == [
