@@ -169,9 +169,9 @@ def test_with_users_a_task_is_its_creators(install: Bake, kind: str) -> None:
     with serving(project) as service:
         tokens = []
         for name in ("ada", "bob"):
-            user = {"username": name, "password": "correct horse"}
+            user = {"username": name, "password": "correct horse battery staple"}
             assert post(service, "/users", user)[0] == 201
-            form = f"username={name}&password=correct+horse".encode()
+            form = f"username={name}&password=correct+horse+battery+staple".encode()
             with open_url(Request(f"{service.address}/token", form)) as response:
                 tokens.append(f"Bearer {json.load(response)['access_token']}")
         ada, bob = tokens

@@ -152,6 +152,8 @@ class StreamBroker(AsyncBroker):
         if self.is_down:
             logger.warning("the queue is available again")
             self.is_down = False
+        # Only now: what an error above kept from being returned must not be confirmed.
+        self.held.update(entry_id for entry_id, _ in entries)
         return entries
 
     async def declare(self) -> None:
@@ -189,9 +191,7 @@ class StreamBroker(AsyncBroker):
         streams: Any = await self.redis.xreadgroup(
             GROUP, self.name, {STREAM: ">"}, count=BATCH, block=BLOCK
         )
-        entries = [entry for _, entries in streams for entry in entries]
-        self.held.update(entry_id for entry_id, _ in entries)
-        return entries
+        return [entry for _, entries in streams for entry in entries]
 
     async def take_over(self) -> list[Entry]:
         """Look, now and then, for messages that nobody works on."""
@@ -205,9 +205,7 @@ class StreamBroker(AsyncBroker):
             logger.warning("took over %d tasks that nobody works on", len(entries))
             # There may be more.
             self.look_at = 0.0
-        kept = [entry for entry in entries if not await self.give_up(*entry)]
-        self.held.update(entry_id for entry_id, _ in kept)
-        return kept
+        return [entry for entry in entries if not await self.give_up(*entry)]
 
     async def give_up(self, entry_id: bytes, fields: dict[bytes, bytes] | None) -> bool:
         """Fail a task for good that was delivered too often, and return whether it was."""

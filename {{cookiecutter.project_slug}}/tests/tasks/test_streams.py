@@ -4,6 +4,7 @@ from typing import Any
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
+import anyio
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
@@ -85,7 +86,8 @@ def ids(broker: StreamBroker, messages: list[StreamMessage]) -> list[str]:
 
 async def take(broker: StreamBroker, number: int) -> list[StreamMessage]:
     listening = broker.listen()
-    messages = [await anext(listening) for _ in range(number)]
+    with anyio.fail_after(30):
+        messages = [await anext(listening) for _ in range(number)]
     await listening.aclose()
     return messages
 
@@ -290,6 +292,24 @@ async def test_a_message_whose_delivery_was_lost_is_delivered_again(queue: Queue
     await broker.confirm()
     await queue.abandon(broker)
     await broker.confirm()
+    broker.look_at = 0
+    assert ids(broker, await take(broker, 1)) == ["a"]
+
+
+async def test_a_message_that_an_error_kept_from_being_run_is_delivered_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = await queue.worker()
+    await send(broker, "a")
+    # It was read, and then the connection broke.
+    take_over = broker.take_over
+    monkeypatch.setattr(broker, "take_over", AsyncMock(side_effect=ConnectionError))
+    assert await broker.read() == []
+    monkeypatch.setattr(broker, "take_over", take_over)
+    assert await queue.held() == {broker.name: 1}
+    await queue.abandon(broker)
+    await broker.confirm()
+    await broker.read()
     broker.look_at = 0
     assert ids(broker, await take(broker, 1)) == ["a"]
 
