@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import NOTHING
+from tests.support.options import NOTHING
 from tests.support.postgresql import PostgreSQLServer, postgresql_server, upgrade
 from tests.support.service import Response, Service, serving
 

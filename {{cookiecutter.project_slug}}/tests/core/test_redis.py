@@ -83,7 +83,7 @@ def test_urls_of_redis(make_settings: Callable[..., Settings], url: str) -> None
         ("unix://secret/run/redis.sock", "name the socket"),
     ],
 )
-def test_any_other_url_is_refused_and_not_shown(
+def test_any_other_url_is_rejected_and_not_shown(
     make_settings: Callable[..., Settings], url: str, problem: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:

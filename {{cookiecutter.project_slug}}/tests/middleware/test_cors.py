@@ -28,7 +28,7 @@ def preflight(client: TestClient, origin: str, **headers: str) -> httpx2.Respons
 
 
 def allowed(response: httpx2.Response) -> str | None:
-    """Return the origin whose pages may read the answer."""
+    """Return the origin whose pages may read the response."""
     assert response.headers.get("access-control-allow-origin") == "*" or (
         "Origin" in response.headers["vary"]
     )
@@ -159,7 +159,7 @@ def test_an_origin_has_any_scheme_and_port(
         ("https://a.com b.com", "must be origins in lower case"),
     ],
 )
-def test_an_origin_that_is_unsafe_or_never_matches_is_refused(
+def test_an_origin_that_is_unsafe_or_never_matches_is_rejected(
     origins: str, message: str, make_settings: Callable[..., Settings]
 ) -> None:
     with pytest.raises(ValidationError) as refusal:
@@ -179,9 +179,10 @@ def test_an_origin_that_is_unsafe_or_never_matches_is_refused(
         ),
     ],
 )
-def test_pages_of_anybody_are_a_risk(origins: list[str], risks: list[str]) -> None:
-    options = {"cors_allow_credentials": False, "docs_enabled": False}
-    settings = CORSSettings(backend_cors_origins=origins, **options)
+def test_any_page_is_a_risk(origins: list[str], risks: list[str]) -> None:
+    settings = CORSSettings(
+        backend_cors_origins=origins, cors_allow_credentials=False, docs_enabled=False
+    )
     assert list(settings.risks()) == risks
 
 
