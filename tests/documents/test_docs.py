@@ -26,6 +26,8 @@ CONSTANTS = {
     "LOCAL": "127.0.0.1,::1,unix",
     "PUBLIC_PATHS": "/,/docs,/redoc,/openapi.json,/healthz,/readyz",
 }
+# The configuration languages of servers in front of the service.
+SERVERS = {"apache", "caddy", "nginx"}
 BLOCKS = {name: blocks(text) for name, text in DOCUMENTS.items()}
 NOT_RUN = [(name, block) for name in BLOCKS for block in BLOCKS[name] if block.marker == "not run"]
 
@@ -79,7 +81,8 @@ def test_the_commands_are_shell(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_fence_names_a_language_that_is_understood(name: str) -> None:
     languages = set(re.findall(r"^ *```(.*)\n(?:.*\n)*? *```$", DOCUMENTS[name], re.MULTILINE))
-    assert languages <= {"sh", "bash", "console", "text", "json", "python", "toml", "yaml", "ini"}
+    commands = {"sh", "bash", "console"}
+    assert languages <= commands | {"text", "json", "python", "toml", "yaml", "ini"} | SERVERS
     # A misspelt marker, or one that is not before a block, would have no effect.
     markers = re.findall(r"^<!--.*?-->$", DOCUMENTS[name], re.DOTALL | re.MULTILINE)
     assert len(markers) == sum(bool(block.marker) for block in BLOCKS[name])
