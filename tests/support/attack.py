@@ -124,7 +124,9 @@ def target(project: Path, *arguments: str, **variables: str) -> Iterator[Target]
             process.wait()
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, compressed: bool = False) -> bytes:
+def frame(
+    opcode: int, payload: bytes = b"", *, fin: bool = True, compressed: bool = False
+) -> bytes:
     """Return a WebSocket frame of a client, masked with zeros. Source: RFC 6455, section 5.2"""
     size = len(payload)
     first = fin << 7 | compressed << 6 | opcode
