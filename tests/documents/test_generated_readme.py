@@ -12,7 +12,7 @@ from tests.combinations.rendering import Template
 from tests.conftest import Bake, Projects
 from tests.documents.test_readme import commands
 from tests.generation.test_generated_text import HOSTILE
-from tests.support.picks import COMBINATIONS, DEFAULTS, EVERYTHING, FOR_COMPOSE, NOTHING, Answers
+from tests.support.options import COMBINATIONS, DEFAULTS, EVERYTHING, FOR_COMPOSE, NOTHING, Answers
 from tests.support.service import environment, serving
 from tests.support.template import files_below, with_derived
 

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import COMBINATIONS, NEEDED, NOTHING, QUESTIONS, Answers, picked
+from tests.support.options import (
+    COMBINATIONS,
+    NEEDED,
+    NOTHING,
+    QUESTIONS,
+    Answers,
+    enabling_answers,
+)
 from tests.support.service import environment, serving
 from tests.support.template import ROOT, copy_checkout, files_below
 
@@ -178,11 +185,11 @@ def option_cases() -> list[tuple[str, Answers, Answers]]:
     """Return a name, the answers before, and the changed answers, for every change of an option."""
     cases: list[tuple[str, Answers, Answers]] = []
     for question in QUESTIONS:
-        for answer in picked(question):
+        for answer in enabling_answers(question):
             needed = NEEDED.get((question, answer), {})
             cases.append((f"{question}={answer}", NOTHING | needed, {question: answer}))
         if isinstance(QUESTIONS[question], list):
-            one, other = picked(question)
+            one, other = enabling_answers(question)
             base = NOTHING | {"database": "sqlite"} | {question: one}
             cases.append((f"{question}={one}->{other}", base, {question: other}))
     return cases

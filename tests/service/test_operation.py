@@ -46,14 +46,11 @@ def project(installed: Path, tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(
-    project: Path, *arguments: str, **variables: str
-) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
-    """Serve a project with uvicorn on a free port. The test itself stops it."""
+def serving(project: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
+    """Serve a project as in production on a free port. The test itself stops it."""
     output = project / "uvicorn.log"
     with output.open("wb") as log:
-        program = str(project / ".venv/bin/uvicorn")
-        command = [program, "app.main:app", "--port=0", *arguments]
+        command = [str(project / ".venv/bin/python"), "-m", "app.serve", "--port=0"]
         process = subprocess.Popen(
             command, cwd=project, env=environment(**variables), stdout=log, stderr=log
         )
@@ -149,8 +146,7 @@ def is_complete(response: bytes) -> bool:
 
 
 def test_a_shutdown_under_load_completes_accepted_requests(project: Path) -> None:
-    grace = f"--timeout-graceful-shutdown={GRACE}"
-    with serving(project, grace) as (process, service):
+    with serving(project) as (process, service):
         load = Load(service)
         with ThreadPoolExecutor(CLIENTS) as pool:
             clients = [pool.submit(load.run, keeps_alive=n % 2 == 0) for n in range(CLIENTS)]

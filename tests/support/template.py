@@ -15,7 +15,7 @@ from typing import Any
 from cookiecutter.utils import create_env_with_context
 from jinja2 import Template
 
-from tests.support.picks import QUESTIONS, Answers
+from tests.support.options import QUESTIONS, Answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = ROOT / "{{cookiecutter.project_slug}}"

@@ -40,6 +40,9 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", default=8000, type=int, help="0 for any free one (%(default)s)")
     parser.add_argument("--uds", metavar="PATH", help="listen on a Unix socket instead")
+    parser.add_argument(
+        "--root-path", metavar="PATH", default="", help="prefix that a proxy removes"
+    )
     parser.add_argument("--workers", default=1, type=int, help="processes (%(default)s)")
     return parser.parse_args()
 

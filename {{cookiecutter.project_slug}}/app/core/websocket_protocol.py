@@ -16,7 +16,7 @@ from app.core.http_protocol import encode_error
 from app.core.server_config import ServerConfig
 
 # Bytes that are parsed at a time.
-SLICE = 4096
+SLICE = 2048
 # What an application never sees has a budget in seconds: so much may be spent at once, and comes
 # back as time passes.
 BUDGET = 10.0

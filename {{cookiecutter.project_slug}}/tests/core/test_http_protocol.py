@@ -1,7 +1,9 @@
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
@@ -226,3 +228,16 @@ def test_after_an_upgrade_it_looks_no_more(
     threading.Event().wait(TIMEOUT * 2)
     connection.sendall(b"b")
     assert connection.recv(65_536).endswith(b"b")
+
+
+def test_clients_of_a_unix_socket_have_a_name_that_can_be_trusted(
+    app: App, run_server: Callable[..., Connect]
+) -> None:
+    with TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{directory}/socket")
+        listener.listen()
+        connect = run_server(app, listener=listener)
+        for forwarded, client in ((b"", b"unix"), (b"X-Forwarded-For: a, b\r\n", b"b")):
+            connection = connect()
+            connection.sendall(GET + forwarded + CLOSE)
+            assert b'"' + client + b'"]' in read_all(connection)
