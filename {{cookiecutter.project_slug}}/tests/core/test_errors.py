@@ -125,7 +125,7 @@ def test_what_is_not_valid_is_said_without_repeating_it(
 def test_the_cause_of_a_500_is_told_only_while_debug_is_on(
     debug: bool, message: str, make_client: MakeClient
 ) -> None:
-    response = make_client(debug=debug).get("/fails")
+    response = make_client(debug=debug, raises=False).get("/fails")
     assert response.status_code == 500
     assert response.json() == envelope(500, message, "server_error")
 
@@ -137,7 +137,7 @@ def test_a_500_ends_the_connection_where_the_protocol_asks_for_it(
     async def over_version(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "http_version": version}, receive, send)
 
-    response = make_client(over_version).get("/fails")
+    response = make_client(over_version, raises=False).get("/fails")
     assert (response.status_code, response.headers.get("connection")) == (500, expected)
 
 
@@ -194,7 +194,7 @@ def test_a_mounted_application_has_the_same_errors_after_set_up(
     errors.set_up(mounted)
     app = make_app(debug=debug)
     app.mount("/mounted", mounted)
-    client = make_client(app)
+    client = make_client(app, raises=False)
     assert client.get("/mounted/conflict").json() == envelope(409, "Taken", "conflict")
     for url in ("/nowhere", "/mounted/nowhere"):
         assert client.get(url).json() == envelope(404, "Not Found", "not_found")
