@@ -1,15 +1,13 @@
 """The settings of this service, read from the environment and `.env`."""
 
-import os
 import sys
 from functools import lru_cache
-from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.server_settings import ServerSettings
-from app.core.settings import CoreSettings, describe
+from app.core.settings import ENV_FILE, CoreSettings, describe
 from app.core.telemetry import TelemetrySettings
 
 # {%- if cookiecutter.database != "none" +%}
@@ -52,9 +50,6 @@ from app.tasks import broker
 
 # {%- elif cookiecutter.background_tasks == "fastapi" %}{{ "\n" }}from app.tasks import runner
 # {%- endif +%}
-
-# In the project, from whichever directory the service is started. `ENV_FILE` names another file.
-ENV_FILE = Path(os.environ.get("ENV_FILE") or Path(__file__).parents[1] / ".env")
 
 
 class Settings(
@@ -113,9 +108,8 @@ class Settings(
 def get_settings() -> Settings:
     """Read the settings once.
 
-    Ends the process with status 3 when one is missing or unsafe, after a line for each that says
-    what to do. Three is uvicorn's own status for an application that cannot start: with
-    `--workers` it then stops, where any other would be respawned forever.
+    Ends the process with status 3 if one is missing or unsafe, after a line for each that says what
+    to do. With `--workers`, uvicorn then stops. It respawns a process with any other status.
     """
     try:
         return Settings()

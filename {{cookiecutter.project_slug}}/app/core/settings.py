@@ -1,8 +1,10 @@
 """The core settings, and the types of which other modules build their settings."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import (
@@ -14,6 +16,9 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import NoDecode
+
+# In the project, from whichever directory the service is started. `ENV_FILE` names another file.
+ENV_FILE = Path(os.environ.get("ENV_FILE") or Path(__file__).parents[2] / ".env")
 
 # Stands for a secret in `.env.example`. Rejected unless DEBUG is on.
 PLACEHOLDER = "change-me"
