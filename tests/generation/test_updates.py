@@ -119,9 +119,12 @@ def shell(tmp_path: Path, template: Path) -> Shell:
         GIT_AUTHOR_EMAIL="test@example.com",
         GIT_COMMITTER_NAME="Test",
         GIT_COMMITTER_EMAIL="test@example.com",
-        GIT_CONFIG_COUNT="1",
+        GIT_CONFIG_COUNT="2",
         GIT_CONFIG_KEY_0=f"url.{template.as_uri()}.insteadOf",
         GIT_CONFIG_VALUE_0=ADDRESS,
+        # As Copier completes it.
+        GIT_CONFIG_KEY_1=f"url.{template.as_uri()}.insteadOf",
+        GIT_CONFIG_VALUE_1=f"{ADDRESS}.git",
         PYTHONUTF8="1",
     )
 

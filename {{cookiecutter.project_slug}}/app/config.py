@@ -4,10 +4,10 @@ import sys
 from functools import lru_cache
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
 from app.core.server_settings import ServerSettings
-from app.core.settings import ENV_FILE, CoreSettings, describe
+from app.core.settings import SETTINGS_CONFIG, CoreSettings, describe
 from app.core.telemetry import TelemetrySettings
 
 # {%- if cookiecutter.database != "none" +%}
@@ -95,13 +95,7 @@ class Settings(
 ):
     """All settings. A field is read from the environment variable of its name in upper case."""
 
-    model_config = SettingsConfigDict(
-        env_file=ENV_FILE,
-        env_ignore_empty=True,
-        enable_decoding=False,
-        extra="ignore",
-        hide_input_in_errors=True,
-    )
+    model_config = SETTINGS_CONFIG
 
 
 @lru_cache

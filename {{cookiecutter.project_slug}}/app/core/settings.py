@@ -15,10 +15,18 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import NoDecode
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-# In the project, from whichever directory the service is started. `ENV_FILE` names another file.
+# In the project, whatever directory the service is started from. `ENV_FILE` names another file.
 ENV_FILE = Path(os.environ.get("ENV_FILE") or Path(__file__).parents[2] / ".env")
+
+SETTINGS_CONFIG = SettingsConfigDict(
+    env_file=ENV_FILE,
+    env_ignore_empty=True,
+    enable_decoding=False,
+    extra="ignore",
+    hide_input_in_errors=True,
+)
 
 # Stands for a secret in `.env.example`. Rejected unless DEBUG is on.
 PLACEHOLDER = "change-me"
