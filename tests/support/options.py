@@ -353,8 +353,8 @@ OPTIONS = [
         only=(("jwt", ("none",)),),
     ),
     Option(
-        "database",
-        ("sqlite", "postgresql"),
+        "jwt",
+        ("issue", "verify"),
         frozenset(
             {
                 "app/api/routes/owned_items.py",
@@ -363,7 +363,7 @@ OPTIONS = [
             }
         ),
         ("owned_items", "OwnedItem", "items:admin"),
-        only=(("jwt", ("verify", "issue")),),
+        only=(("database", ("sqlite", "postgresql")),),
     ),
     Option("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
     Option(

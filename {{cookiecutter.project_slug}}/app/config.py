@@ -102,9 +102,8 @@ class Settings(
 def get_settings() -> Settings:
     """Read the settings once.
 
-    Ends the process with status 3 when one is missing or unsafe, after a line for each that says
-    what to do. Three is uvicorn's own status for an application that cannot start: with
-    `--workers` it then stops, where any other would be respawned forever.
+    Ends the process with status 3 if one is missing or unsafe, after a line for each that says what
+    to do. With `--workers`, uvicorn then stops. It respawns a process with any other status.
     """
     try:
         return Settings()

@@ -200,13 +200,13 @@ def test_only_an_active_user_can_change_a_password(
 
 
 def test_other_integrity_errors_are_a_500(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, sql: Sql
+    lenient_client: TestClient, monkeypatch: pytest.MonkeyPatch, sql: Sql
 ) -> None:
     def create_invalid_user(*args: object, **values: object) -> User:
         return User(**(values | {"password_hash": None}))
 
     monkeypatch.setattr("app.auth.users.User", create_invalid_user)
-    response = client.post(
+    response = lenient_client.post(
         "/users", json={"username": "ada", "password": "correct horse battery staple"}
     )
     assert response.status_code == 500
