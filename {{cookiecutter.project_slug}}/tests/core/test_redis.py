@@ -15,6 +15,7 @@ from redis.exceptions import (
 )
 
 from app.config import Settings
+from app.core import readiness
 from app.core.redis import check, connect, set_up
 from app.core.settings import describe
 from app.factory import create_app
@@ -99,8 +100,11 @@ def test_a_password_is_not_shown(make_settings: Callable[..., Settings]) -> None
 
 @pytest.mark.usefixtures("ready")
 def test_readiness_asks_redis(
-    make_client: Callable[..., TestClient], make_settings: Callable[..., Settings]
+    make_client: Callable[..., TestClient],
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(readiness, "INTERVAL", 0)
     app, server = create_app(make_settings()), FakeServer()
     set_up(app, FakeAsyncRedis(server=server))
     client = make_client(app)
