@@ -23,6 +23,11 @@ STRAYS = {
     "uv.lock",
 }
 PLACEHOLDER = "change-me"
+COPIER_ANSWERS = ".copier-answers.yml"
+COPIER_COMMENT = (
+    "# Written by Copier; an update reads it."
+    " To change an answer, run `copier update --data NAME=VALUE`."
+)
 
 # tojson writes an apostrophe as \u0027, so no answer can end this literal.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''  # fmt: skip
@@ -318,6 +323,151 @@ def with_secret(line: str) -> str:
     return f"{name}={os.urandom(32).hex()}\n"
 
 
+def write_copier_answers(answers: Answers) -> None:
+    """Write what `copier update` reads: the template, its version and the answers.
+
+    Only if all of that is certain. Otherwise the project has no such file, and README.md says how
+    to link it to the template.
+    """
+    os.remove(COPIER_ANSWERS)  # Cookiecutter has rendered it empty.
+    try:
+        source = template_source(answers)
+    except (OSError, ValueError, IndexError):
+        return  # A kind of checkout that is not known here.
+    if source is None:
+        return
+    lines = [COPIER_COMMENT, *(f"{name}: {quoted(value)}" for name, value in source.items())]
+    questions = [name for name in answers if not name.startswith("_")]
+    lines += [f"{name}: {quoted(answers[name])}" for name in questions]
+    with open(COPIER_ANSWERS, "w", encoding="utf-8", newline="\n") as file:
+        file.write("\n".join([*lines, ""]))
+
+
+def quoted(value: object) -> str:
+    """Return an answer in YAML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def template_source(answers: Answers) -> "dict[str, str] | None":
+    """Return the commit and the address of the template, or None if they are not certain.
+
+    Git is not run: it may be slow, ask questions, or answer for a repository of the user's own.
+    """
+    template, checkout = str(answers.get("_template", "")), str(answers.get("_repo_dir", ""))
+    if not os.path.isabs(checkout) or not os.path.exists(os.path.join(checkout, ".git")):
+        return None
+    directory, common = git_directories(checkout)
+    commit = head_of(directory, common)
+    if not is_hash(commit) or not is_clean(checkout, directory):
+        return None
+    address = checkout if os.path.isdir(template) else without_credentials(template)
+    return {"_commit": tag_of(commit, common) or commit, "_src_path": address}
+
+
+def git_directories(checkout: str) -> "tuple[str, str]":
+    """Return the git directory of a checkout, and the one that its work trees share."""
+    directory = os.path.join(checkout, ".git")
+    if os.path.isdir(directory):
+        return directory, directory
+    directory = os.path.join(checkout, read(directory).removeprefix("gitdir: "))
+    return directory, os.path.join(directory, read(os.path.join(directory, "commondir")))
+
+
+def read(*path: str) -> str:
+    """Return what a file of git says."""
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def is_hash(text: str) -> bool:
+    """Return whether a text is the full hash of a commit."""
+    return len(text) in (40, 64) and not set(text) - set("0123456789abcdef")
+
+
+def packed_refs(common: str) -> "dict[str, str]":
+    """Return the commits of packed references by name; of an annotated tag, what it tags."""
+    path = os.path.join(common, "packed-refs")
+    found, name = {}, ""
+    for line in read(path).splitlines() if os.path.exists(path) else []:
+        if line.startswith("^"):
+            found[name] = line[1:]
+        elif not line.startswith("#"):
+            commit, _, name = line.partition(" ")
+            found[name] = commit
+    return found
+
+
+def head_of(directory: str, common: str) -> str:
+    """Return the commit that is checked out."""
+    head = read(directory, "HEAD")
+    if not head.startswith("ref: "):
+        return head
+    name = head.removeprefix("ref: ")
+    if os.path.exists(os.path.join(common, name)):
+        return read(common, name)
+    return packed_refs(common).get(name, "")
+
+
+def tag_of(commit: str, common: str) -> str:
+    """Return the release tag of a commit, or nothing."""
+    refs = packed_refs(common)
+    directory = os.path.join(common, "refs", "tags")
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+        if os.path.isfile(os.path.join(directory, name)):
+            refs[f"refs/tags/{name}"] = read(directory, name)
+    tags = [name.removeprefix("refs/tags/") for name in refs if refs[name] == commit]
+    return max((tag for tag in tags if tag[:1] == "v" and tag[1:2].isdigit()), default="")
+
+
+def is_clean(checkout: str, directory: str) -> bool:
+    """Return whether the files of a checkout are those of its commit.
+
+    Compares them with the index by size and time, as git does, and looks for files of the template
+    that the index does not have. Source: https://git-scm.com/docs/index-format
+    """
+    with open(os.path.join(directory, "index"), "rb") as file:
+        index = file.read()
+    number = int.from_bytes
+    if index[:4] != b"DIRC" or number(index[4:8], "big") not in (2, 3):
+        return False
+    start, tracked = 12, set()
+    for _ in range(number(index[8:12], "big")):
+        seconds, nanoseconds = (
+            number(index[start + 8 : start + 12], "big"),
+            number(index[start + 12 : start + 16], "big"),
+        )
+        size, flags = (
+            number(index[start + 36 : start + 40], "big"),
+            number(index[start + 60 : start + 62], "big"),
+        )
+        name = start + (64 if flags & 0x4000 else 62)
+        end = index.index(b"\0", name)
+        path = os.path.join(checkout, index[name:end].decode("utf-8"))
+        found = os.lstat(path)
+        if (seconds, nanoseconds, size) != (*divmod(found.st_mtime_ns, 10**9), found.st_size):
+            return False
+        tracked.add(os.path.normpath(path))
+        start += (end - start + 8) // 8 * 8
+    # Not written out, because Cookiecutter renders this file.
+    [template] = [name for name in os.listdir(checkout) if name.startswith("{" * 2)]
+    for parent, directories, files in os.walk(os.path.join(checkout, template)):
+        directories[:] = [name for name in directories if name not in STRAYS]
+        if any(os.path.join(parent, name) not in tracked for name in files if name not in STRAYS):
+            return False
+    return True
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without the user name and the password that it may hold."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def print_next_steps(answers: Answers) -> None:
     """Print the commands that start the service and run its tests."""
     text = f"""
@@ -339,6 +489,7 @@ def main() -> None:
     prune(manifest(answers))
     tidy(".")
     write_env()
+    write_copier_answers(answers)
     print_next_steps(answers)
 
 

@@ -14,7 +14,7 @@ from pytest_cookies.plugin import Cookies
 
 from tests.combinations.rendering import render
 from tests.combinations.summary import pytest_terminal_summary as pytest_terminal_summary
-from tests.support.picks import COMBINATIONS, DEFAULTS, QUESTIONS, Answer, Answers
+from tests.support.options import COMBINATIONS, DEFAULTS, QUESTIONS, Answer, Answers
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.service import uv
 from tests.support.template import ROOT
@@ -25,7 +25,7 @@ Bake = Callable[..., Path]
 Projects = Callable[[str], Path]
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The template rejected the answers. The text is what the user saw."""
 
 
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def bake(cookies_session: Cookies) -> Bake:
-    """Return a function that generates a project from answers. It raises Refused on rejection."""
+    """Return a function that generates a project from answers. It raises Rejected on rejection."""
 
     def bake(**answers: Answer) -> Path:
         check(answers)
@@ -48,7 +48,7 @@ def bake(cookies_session: Cookies) -> Bake:
             captured.seek(0)
             seen = captured.read().decode()
         if result.exception is not None:
-            raise Refused(seen) from result.exception
+            raise Rejected(seen) from result.exception
         return Path(result.project_path)
 
     return bake

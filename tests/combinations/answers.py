@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from tests.support.picks import DEFAULTS, QUESTIONS, Answer, Answers
+from tests.support.options import DEFAULTS, QUESTIONS, Answer, Answers
 
 # The possible answers to each question that is not answered with a text.
 CHOICES: dict[str, list[Answer]] = {
@@ -20,6 +20,6 @@ def every_combination(**fixed: Answer) -> Iterator[Answers]:
         yield DEFAULTS | dict(zip(choices, answers, strict=True))
 
 
-def is_refused(answers: Answers) -> bool:
+def is_rejected(answers: Answers) -> bool:
     """Return whether the template must reject the answers: issuing tokens needs a database."""
     return answers["jwt"] == "issue" and answers["database"] == "none"

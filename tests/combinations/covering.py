@@ -5,8 +5,8 @@ import random
 from collections.abc import Iterator
 from functools import cache
 
-from tests.combinations.answers import CHOICES, is_refused
-from tests.support.picks import COMBINATIONS, DEFAULTS, Answer, Answers
+from tests.combinations.answers import CHOICES, is_rejected
+from tests.support.options import COMBINATIONS, DEFAULTS, Answer, Answers
 
 Triple = frozenset[tuple[str, Answer]]
 # More candidates result in fewer rows, but delay every collection of tests.
@@ -15,7 +15,7 @@ CANDIDATES = 3
 
 def allowed(answers: Answers) -> bool:
     """Return whether some answers are allowed together for some answers to the other questions."""
-    return not is_refused(DEFAULTS | {"database": "sqlite"} | answers)
+    return not is_rejected(DEFAULTS | {"database": "sqlite"} | answers)
 
 
 def triples() -> list[Triple]:

@@ -8,12 +8,12 @@ from functools import cache
 import yaml
 
 from tests.combinations.program import Program
-from tests.support.picks import OWNED
+from tests.support.options import OPTIONS
 
 # Expressions that GitHub evaluates.
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 JINJA = re.compile(r"\{\{|\{%|%\}|cookiecutter\.\w")
-WORDS = {word for row in OWNED for word in row.words}
+WORDS = {word for row in OPTIONS for word in row.words}
 
 # Files, modules and objects of the project, as documents and configuration files name them.
 PATH = re.compile(r"(?<![\w./-])(?:app|tests|migrations)/[\w./-]*\w")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.combinations.facts import Facts, facts
 from tests.combinations.program import Program
-from tests.support.picks import FOR_COMPOSE, OWNED, Answers, files_of, owned_by
+from tests.support.options import FOR_COMPOSE, OPTIONS, Answers, chosen_options, files_of
 
 # The distribution that a reference to a module, or to a part of it, requires. A dependency of a
 # declared distribution that is part of its interface needs no declaration itself.
@@ -117,8 +117,8 @@ def wrong_files(paths: set[str], answers: Answers) -> list[str]:
 
 def wrong_words(files: Iterable[Facts], answers: Answers) -> list[str]:
     """Find words of options that were not chosen."""
-    taken = owned_by(answers)
-    left_out = {word for row in OWNED if row not in taken for word in row.words}
+    taken = chosen_options(answers)
+    left_out = {word for row in OPTIONS if row not in taken for word in row.words}
     return [
         f"{file.path}: mentions {word}"
         for file in files

@@ -7,7 +7,7 @@ from typing import Any
 from cookiecutter.utils import create_env_with_context
 from jinja2 import nodes
 
-from tests.support.picks import DEFAULTS, Answer, Answers
+from tests.support.options import DEFAULTS, Answer, Answers
 from tests.support.template import (
     CONTEXT,
     TREE,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.picks import Answers
+from tests.support.options import Answers
 from tests.support.postgresql import database
 from tests.support.raw import ask, sign
 from tests.support.service import Service, serving

@@ -9,7 +9,7 @@ from tests.combinations.covering import covering_array
 from tests.combinations.rendering import difference
 from tests.combinations.serving import credentials, served
 from tests.conftest import Bake
-from tests.support.picks import Answers
+from tests.support.options import Answers
 from tests.support.service import run
 
 pytestmark = pytest.mark.slow

@@ -2,9 +2,9 @@
 
 import itertools
 
-from tests.combinations.answers import CHOICES, is_refused
+from tests.combinations.answers import CHOICES, is_rejected
 from tests.combinations.covering import covering_array
-from tests.support.picks import COMBINATIONS, DEFAULTS, QUESTIONS
+from tests.support.options import COMBINATIONS, DEFAULTS, QUESTIONS
 
 
 def test_every_three_answers_that_are_allowed_together_occur() -> None:
@@ -30,5 +30,5 @@ def test_it_contains_the_named_combinations() -> None:
 
 def test_no_row_is_a_duplicate_or_invalid() -> None:
     rows = list(covering_array().values())
-    assert not any(is_refused(answers) for answers in rows)
+    assert not any(is_rejected(answers) for answers in rows)
     assert len({tuple(answers.items()) for answers in rows}) == len(rows)

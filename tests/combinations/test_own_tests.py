@@ -6,7 +6,7 @@ import pytest
 
 from tests.combinations.covering import covering_array
 from tests.conftest import Bake
-from tests.support.picks import COMBINATIONS
+from tests.support.options import COMBINATIONS
 from tests.support.service import run_own_tests
 
 pytestmark = pytest.mark.slow

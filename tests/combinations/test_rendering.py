@@ -4,7 +4,7 @@ import pytest
 
 from tests.combinations.rendering import difference
 from tests.conftest import Projects
-from tests.support.picks import COMBINATIONS, DEFAULTS
+from tests.support.options import COMBINATIONS, DEFAULTS
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)

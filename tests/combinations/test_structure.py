@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.combinations.answers import CHOICES, every_combination, is_refused
+from tests.combinations.answers import CHOICES, every_combination, is_rejected
 from tests.combinations.covering import covering_array
 from tests.combinations.project import wrong
 from tests.combinations.rendering import Texts, problems, render
-from tests.support.picks import DEFAULTS, Answers
+from tests.support.options import DEFAULTS, Answers
 
 
 class Distinct:
@@ -54,9 +54,9 @@ def test_every_combination(
     combinations = list(
         every_combination(jwt=jwt, database=database, background_tasks=background_tasks)
     )
-    allowed = [answers for answers in combinations if not is_refused(answers)]
+    allowed = [answers for answers in combinations if not is_rejected(answers)]
     for answers in combinations:
-        assert bool(problems(answers)) == is_refused(answers)
+        assert bool(problems(answers)) == is_rejected(answers)
     check(allowed, tmp_path)
     record_property("refused", len(combinations) - len(allowed))
     record_property("generated", len(allowed))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import COMBINATIONS, EVERYTHING, Answers
+from tests.support.options import COMBINATIONS, EVERYTHING, Answers
 from tests.support.service import uv
 
 pytestmark = pytest.mark.slow

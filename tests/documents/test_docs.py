@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Projects
 from tests.support.newcomer import Block, Newcomer, blocks, repository
-from tests.support.picks import ALWAYS, DEFAULTS, OWNED, QUESTIONS, Answers, picked
+from tests.support.options import ALWAYS, DEFAULTS, OPTIONS, QUESTIONS, Answers, enabling_answers
 from tests.support.redis_server import redis_server
 from tests.support.template import ROOT, TREE, cookiecutter, typing
 
@@ -131,7 +131,7 @@ def test_the_readme_has_each_pick_and_its_default() -> None:
     assert documented == [
         (f"`{name}`", words.get(DEFAULTS[name], f"`{DEFAULTS[name]}`"))
         for name in QUESTIONS
-        if picked(name)
+        if enabling_answers(name)
     ]
 
 
@@ -145,7 +145,7 @@ def brought() -> dict[str, set[str]]:
         # A row that does not start with answers applies to all of them.
         begin = re.match(r"(?:`(\w+)`(?:, )?)*", gives)
         named = set(re.findall(r"\w+", begin[0])) if begin else set()
-        answers = set(map(str, picked(question)))
+        answers = set(map(str, enabling_answers(question)))
         for answer in answers & named or answers:
             packages = set(re.findall(r"`([\w-]+)(?:\[\w+\])?`", costs))
             said.setdefault(f"{question}={answer}", set()).update(packages)
@@ -158,9 +158,9 @@ def test_the_readme_names_what_each_pick_brings(projects: Projects) -> None:
         lines: list[str] = tomllib.loads(text)["project"]["dependencies"]
         return {re.split(r"[\[>]", line)[0] for line in lines}
 
-    for pick, packages in brought().items():
-        base = "database=sqlite" if pick == "jwt=issue" else "nothing"
-        assert (pick, dependencies(pick) - dependencies(base)) == (pick, packages)
+    for option, packages in brought().items():
+        base = "database=sqlite" if option == "jwt=issue" else "nothing"
+        assert (option, dependencies(option) - dependencies(base)) == (option, packages)
 
 
 def test_the_order_is_that_of_the_stack() -> None:
@@ -197,20 +197,25 @@ def shown(default: ast.expr | None) -> str:
     return text.replace("sqlite+aiosqlite", "sqlite")
 
 
-@pytest.mark.parametrize("pick", ["Always there", *filter(picked, QUESTIONS)])
-def test_each_pick_has_its_settings(pick: str) -> None:
-    owned = [row for row in OWNED if pick in (row.question, *(name for name, _ in row.also))]
-    files = ALWAYS.union() if pick == "Always there" else set().union(*(row.files for row in owned))
+@pytest.mark.parametrize("option", ["Always there", *filter(enabling_answers, QUESTIONS)])
+def test_every_option_has_its_settings(option: str) -> None:
+    owned = [row for row in OPTIONS if option in (row.question, *(name for name, _ in row.also))]
+    files = (
+        ALWAYS.union() if option == "Always there" else set().union(*(row.files for row in owned))
+    )
     modules = [path for path in files if path.startswith("app/") and path.endswith(".py")]
     documented = {
         (name.strip("`"), default.strip("`"))
-        for name, default, _ in rows(sections("docs/middleware.md")[pick])
+        for name, default, _ in rows(sections("docs/middleware.md")[option])
     }
     assert documented == set().union(*map(settings, modules))
 
 
-def test_nothing_else_is_a_pick() -> None:
-    assert list(sections("docs/middleware.md")) == ["Always there", *filter(picked, QUESTIONS)]
+def test_every_section_is_an_option() -> None:
+    assert list(sections("docs/middleware.md")) == [
+        "Always there",
+        *filter(enabling_answers, QUESTIONS),
+    ]
 
 
 def test_the_code_that_is_quoted_is_there() -> None:
@@ -234,7 +239,7 @@ def draws() -> Any:
 def test_the_pictures_are_true() -> None:
     files = (ROOT / "docs" / "pictures").iterdir()
     drawn = {path.name: path.read_text(encoding="utf-8") for path in files}
-    assert drawn == draws().pictures(), "draw them anew: uv run docs/pictures.py"
+    assert drawn == draws().pictures(), "draw them again: uv run docs/pictures.py"
 
 
 def anchors(text: str) -> set[str]:

@@ -41,7 +41,9 @@ def test_the_first_commands_need_python_and_git_only(newcomer: Newcomer) -> None
 
 def test_a_newcomer_starts_and_tests_a_generated_service(newcomer: Newcomer) -> None:
     newcomer.run("pip install uv && uvx cookiecutter gh:OWNER/REPO && cd my-service")
-    install, start, test, *_ = commands(Path(newcomer.variables["PWD"]) / "README.md")
+    readme = Path(newcomer.variables["PWD"]) / "README.md"
+    assert "uvx cookiecutter https://github.com/OWNER/REPO " in readme.read_text(encoding="utf-8")
+    install, start, test, *_ = commands(readme)
     assert install.code == "pip install uv\n"
     assert re.search(r"\d passed", newcomer.run(test.code))
     newcomer.serve(start.code, "http://localhost:8000/healthz")

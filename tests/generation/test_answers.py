@@ -28,7 +28,7 @@ from jinja2.exceptions import TemplateError
 from rich.prompt import InvalidResponse
 
 from tests.conftest import standard_error
-from tests.support.picks import DEFAULTS, NOTHING, QUESTIONS, Answer, Answers, files_of
+from tests.support.options import DEFAULTS, NOTHING, QUESTIONS, Answer, Answers, files_of
 from tests.support.template import CONTEXT, ROOT, TREE, files_below, load_hook, with_derived
 from tests.support.template import cookiecutter as command
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake, Projects
-from tests.support.picks import COMBINATIONS, OWNED, Answers, Owned, owned_by
+from tests.support.options import COMBINATIONS, OPTIONS, Answers, Option, chosen_options
 from tests.support.template import cookiecutter, files_below, typing
 
 # Expressions that GitHub evaluates.
@@ -39,7 +39,7 @@ def test_no_jinja_is_left(projects: Projects, combination: str) -> None:
         assert not JINJA.search(EXPRESSION.sub("", text)), path
 
 
-def mentions(project: Path, rows: Iterable[Owned]) -> set[tuple[str, str]]:
+def mentions(project: Path, rows: Iterable[Option]) -> set[tuple[str, str]]:
     """Return each file of a project with each word of the rows in its path or text."""
     found = {
         path: f"{path}\n{REPRODUCTION.sub('', text)}".lower()
@@ -53,13 +53,13 @@ def mentions(project: Path, rows: Iterable[Owned]) -> set[tuple[str, str]]:
 def test_no_file_mentions_an_option_that_was_not_chosen(
     projects: Projects, combination: str
 ) -> None:
-    taken = owned_by(COMBINATIONS[combination])
-    left_out = [row for row in OWNED if row not in taken]
+    taken = chosen_options(COMBINATIONS[combination])
+    left_out = [row for row in OPTIONS if row not in taken]
     assert sorted(mentions(projects(combination), left_out)) == []
 
 
-@pytest.mark.parametrize("row", OWNED, ids=lambda row: f"{row}-{row.words[0]}")
-def test_every_word_occurs_if_its_option_is_chosen(projects: Projects, row: Owned) -> None:
+@pytest.mark.parametrize("row", OPTIONS, ids=lambda row: f"{row}-{row.words[0]}")
+def test_every_word_occurs_if_its_option_is_chosen(projects: Projects, row: Option) -> None:
     project = projects(f"{row.question}={row.answers[0]}")
     assert {word for _, word in mentions(project, [row])} == set(row.words)
 

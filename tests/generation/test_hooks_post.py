@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import DEFAULTS
+from tests.support.options import DEFAULTS
 from tests.support.template import (
     cookiecutter,
     files_below,

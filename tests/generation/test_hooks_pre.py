@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.picks import DEFAULTS, QUESTIONS
+from tests.support.options import DEFAULTS, QUESTIONS
 from tests.support.template import hook_source, imports, load_hook, rendered_hook
 
 HOOK = load_hook("pre_gen_project", DEFAULTS)

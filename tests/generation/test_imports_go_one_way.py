@@ -21,6 +21,7 @@ ROWS = [
 # The imports that are allowed within a row.
 NEIGHBOURS = {
     ("app.stack", "app.config"),
+    ("app.api", "app.config"),
     ("app.auth", "app.db"),
     ("app.tasks", "app.db"),
 }

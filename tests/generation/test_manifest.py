@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Bake, Projects, Refused
-from tests.support.picks import (
+from tests.conftest import Bake, Projects, Rejected
+from tests.support.options import (
     ALWAYS,
     COMBINATIONS,
     DEFAULTS,
-    OWNED,
+    OPTIONS,
     Answers,
     files_of,
 )
@@ -23,7 +23,7 @@ from tests.support.template import (
     with_derived,
 )
 
-REFUSED: dict[str, tuple[Answers, str]] = {
+REJECTED: dict[str, tuple[Answers, str]] = {
     "blank name": ({"project_name": " "}, "project_name: must not be blank; enter a name"),
     "no name": ({"project_slug": "up~"}, "project_slug: 'up~' is not a valid name for a directory"),
     "device": ({"project_slug": "nul"}, "project_slug: 'nul' is the name of a device on Windows"),
@@ -48,7 +48,7 @@ def test_a_project_has_exactly_the_files_of_the_chosen_options(
 
 
 def test_the_template_has_the_stated_files() -> None:
-    owned = set().union(*(row.files for row in OWNED))
+    owned = set().union(*(row.files for row in OPTIONS))
     assert template_files() == (ALWAYS | owned) - {".env"}
 
 
@@ -56,18 +56,18 @@ def test_the_manifest_has_the_stated_files() -> None:
     rows = load_hook("post_gen_project", DEFAULTS).manifest(with_derived(DEFAULTS))
     paths = [path for _, paths in rows for path in paths]
     assert len(paths) == len(set(paths))
-    assert set(paths) == set().union(*(row.files for row in OWNED))
+    assert set(paths) == set().union(*(row.files for row in OPTIONS))
 
 
 def test_no_file_has_two_owners() -> None:
-    for one, other in itertools.combinations(OWNED, 2):
+    for one, other in itertools.combinations(OPTIONS, 2):
         assert not one.files & other.files
         assert not one.files & ALWAYS
 
 
-@pytest.mark.parametrize(("answers", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("answers", "message"), REJECTED.values(), ids=REJECTED)
 def test_a_rejection_says_what_to_do(bake: Bake, answers: Answers, message: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         bake(**answers)
     assert message in str(refused.value)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.picks import COMBINATIONS, DEFAULTS
+from tests.support.options import COMBINATIONS, DEFAULTS
 from tests.support.service import DEADLINE, environment, uv
 from tests.support.template import ROOT, TREE, cookiecutter, files_below, template_files
 

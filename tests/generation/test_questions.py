@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from cookiecutter.prompt import prompt_for_config
 
-from tests.support.picks import DEFAULTS, QUESTIONS
+from tests.support.options import DEFAULTS, QUESTIONS
 from tests.support.template import (
     CONTEXT,
     ROOT,

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import COMBINATIONS, NEEDED, NOTHING, QUESTIONS, Answers, picked
+from tests.support.options import (
+    COMBINATIONS,
+    NEEDED,
+    NOTHING,
+    QUESTIONS,
+    Answers,
+    enabling_answers,
+)
 from tests.support.service import environment, serving
 from tests.support.template import ROOT, copy_checkout, files_below
 
@@ -112,9 +119,12 @@ def shell(tmp_path: Path, template: Path) -> Shell:
         GIT_AUTHOR_EMAIL="test@example.com",
         GIT_COMMITTER_NAME="Test",
         GIT_COMMITTER_EMAIL="test@example.com",
-        GIT_CONFIG_COUNT="1",
+        GIT_CONFIG_COUNT="2",
         GIT_CONFIG_KEY_0=f"url.{template.as_uri()}.insteadOf",
         GIT_CONFIG_VALUE_0=ADDRESS,
+        # As Copier completes it.
+        GIT_CONFIG_KEY_1=f"url.{template.as_uri()}.insteadOf",
+        GIT_CONFIG_VALUE_1=f"{ADDRESS}.git",
         PYTHONUTF8="1",
     )
 
@@ -178,11 +188,11 @@ def option_cases() -> list[tuple[str, Answers, Answers]]:
     """Return a name, the answers before, and the changed answers, for every change of an option."""
     cases: list[tuple[str, Answers, Answers]] = []
     for question in QUESTIONS:
-        for answer in picked(question):
+        for answer in enabling_answers(question):
             needed = NEEDED.get((question, answer), {})
             cases.append((f"{question}={answer}", NOTHING | needed, {question: answer}))
         if isinstance(QUESTIONS[question], list):
-            one, other = picked(question)
+            one, other = enabling_answers(question)
             base = NOTHING | {"database": "sqlite"} | {question: one}
             cases.append((f"{question}={one}->{other}", base, {question: other}))
     return cases

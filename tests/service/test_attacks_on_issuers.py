@@ -1,4 +1,4 @@
-"""Attacks on where the keys of an issuer come from, against a service that is served."""
+"""Attacks on the keys of an issuer and their source, against a running service."""
 
 import json
 import socket
@@ -101,7 +101,7 @@ def test_no_redirect_is_followed(
 
 
 @pytest.mark.parametrize("change", ["/", "/tenant", ".evil.example", "#", "?"])
-def test_metadata_of_another_issuer_is_refused(
+def test_metadata_of_another_issuer_is_rejected(
     change: str, project: Path, issuer: Provider, planted: RSAKey
 ) -> None:
     issuer.publish("/keys", {"keys": [planted.jwk("1")]})
@@ -132,7 +132,7 @@ def test_the_metadata_of_a_tenant_is_not_that_of_another(
     assert issuer.requested == ["/ours" + OPENID, path, "/ours/keys"]
 
 
-def test_keys_that_anybody_could_sign_with_are_skipped(
+def test_private_and_symmetric_keys_are_skipped(
     project: Path, issuer: Provider, key: RSAKey, planted: RSAKey
 ) -> None:
     secret = b"k" * 32
@@ -259,9 +259,9 @@ def test_an_issuer_that_drips_holds_no_request_for_long(project: Path, planted: 
             with serve(project, issuer) as service:
                 started = time.monotonic()
                 token = planted.sign(HEADER, claims(issuer))
-                answers: list[Any] = []
+                statuses: list[Any] = []
                 threads = [
-                    threading.Thread(target=lambda: answers.append(ask(service, token).status))
+                    threading.Thread(target=lambda: statuses.append(ask(service, token).status))
                     for _ in range(5)
                 ]
                 for each in threads:
@@ -270,7 +270,7 @@ def test_an_issuer_that_drips_holds_no_request_for_long(project: Path, planted: 
                 assert service.get("/healthz").status == 200
                 for each in threads:
                     each.join()
-                assert answers == [503] * 5
+                assert statuses == [503] * 5
                 assert time.monotonic() - started < 8
                 log = (project / "uvicorn.log").read_text(encoding="utf-8")
         finally:

@@ -149,10 +149,10 @@ def test_a_request_of_200_mib_without_a_body(
     with Cost(attacked), attacked.connect() as connection:
         connection.sendall(start)
         sent = flood(connection, block, 200 * MIB)
-        answer = read_all(connection)
+        response = read_all(connection)
     # What it has read, and what the buffers of the sockets hold.
     assert sent < 8 * MIB
-    assert not answer or answer.split()[1] in (b"431", b"400", b"405")
+    assert not response or response.split()[1] in (b"431", b"400", b"405")
 
 
 def test_requests_that_do_not_wait_for_their_responses(attacked: Target) -> None:
@@ -172,7 +172,7 @@ def impatient(project: Path) -> Iterator[Target]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "drip", "answer"),
+    ("sent", "drip", "response"),
     [
         (b"", b"", b""),
         (b"", b"\r\n", b"408"),
@@ -184,7 +184,7 @@ def impatient(project: Path) -> Iterator[Target]:
     ids="nothing lines head slow-head body slow-extension".split(),
 )
 def test_half_a_request_for_ever(
-    sent: bytes, drip: bytes, answer: bytes, impatient: Target
+    sent: bytes, drip: bytes, response: bytes, impatient: Target
 ) -> None:
     started = time.monotonic()
     with impatient.connect() as connection:
@@ -201,7 +201,7 @@ def test_half_a_request_for_ever(
             except ConnectionError:
                 break
     assert time.monotonic() - started < 8
-    assert received[9:12] == answer
+    assert received[9:12] == response
     assert not received or b'"success":false' in received
 
 
@@ -225,10 +225,10 @@ def test_a_flood_of_readiness_probes(project: Path) -> None:
         def ask(connection: socket.socket) -> None:
             while not stop.is_set():
                 connection.sendall(request)
-                answer = b""
-                while b'{"status":"ok"}' not in answer:
-                    answer += connection.recv(65_536)
-                assert answer.startswith(b"HTTP/1.1 200 ")
+                response = b""
+                while b'{"status":"ok"}' not in response:
+                    response += connection.recv(65_536)
+                assert response.startswith(b"HTTP/1.1 200 ")
 
         with ThreadPoolExecutor(len(sockets)) as pool:
             flooding = [pool.submit(ask, connection) for connection in sockets]

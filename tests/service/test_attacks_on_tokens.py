@@ -376,7 +376,7 @@ def test_public_keys_are_not_accepted_as_secrets(project: Path, tmp_path: Path) 
                 encode(rs256 | {"alg": "none"}) + b"." + PAYLOAD + b".",
                 good[:-1],
             ]
-            # The issuer may have published these since: nobody can say before it is asked again.
+            # The issuer may have published these keys since, which only another request can tell.
             unknown = [other.sign(rs256 | {"kid": kid}, CLAIMS) for kid in ["2", "../1", ""]]
             for token in [*hostile, *unknown, *hostile]:
                 response = ask(service, b"/users/me", bearer(token))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import COMBINATIONS, DEFAULTS, Answers
+from tests.support.options import COMBINATIONS, DEFAULTS, Answers
 from tests.support.service import Response, Service, run_own_tests, serving, uv
 from tests.support.template import cookiecutter, load_hook, typing
 

@@ -42,13 +42,13 @@ UUID = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 
 @dataclass(frozen=True)
 class Shape:
-    """What the tokens of a provider look like.
+    """The tokens of a provider.
 
-    `section`, `block`: where its lines are in the document. `user`, `client`: the claims of access
-    tokens, with the scopes that they give; `iss` and the audience come from the lines. `id_token`:
-    the claims of an ID token, whose audience is that of the service. `key`: how the provider
-    publishes its key. `typ`: of the header; None where there is none. `refused_as`: what the log
-    says of the ID token; None where the lines accept it.
+    `section`, `block`: the position of its lines in the document. `user`, `client`: the claims of
+    access tokens, with the scopes that they give; `iss` and the audience come from the lines.
+    `id_token`: the claims of an ID token, whose audience is that of the service. `key`: how the
+    provider publishes its key. `typ`: the type in the header, or None. `refused_as`: what the log
+    says of the ID token, or None if it is accepted.
     """
 
     section: str
@@ -528,7 +528,7 @@ def test_tokens_of_users_and_of_machines_are_accepted(running: Running) -> None:
         assert (status, me["id"], me["scopes"]) == (200, claims["sub"], scopes)
 
 
-def test_its_id_token_is_refused(running: Running) -> None:
+def test_its_id_token_is_rejected(running: Running) -> None:
     status, body = running.get(running.shape.id_token)
     if running.shape.refused_as is None:
         assert running.settings["JWT_ACCEPT_ID_TOKENS"] == "true"
@@ -538,7 +538,7 @@ def test_its_id_token_is_refused(running: Running) -> None:
         assert running.shape.refused_as in running.log.read_text(encoding="utf-8")
 
 
-def test_a_token_for_another_audience_is_refused(running: Running) -> None:
+def test_a_token_for_another_audience_is_rejected(running: Running) -> None:
     claims, _ = running.shape.user
     name = running.settings.get("JWT_AUDIENCE_CLAIM", "aud")
     assert running.get({**claims, name: "another"})[0] == 401

@@ -22,7 +22,7 @@ import pytest
 from uv import find_uv_bin
 
 from tests.conftest import Bake
-from tests.support.picks import NOTHING
+from tests.support.options import NOTHING
 from tests.support.service import DEADLINE, environment
 from tests.support.template import files_below
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import NOTHING
+from tests.support.options import NOTHING
 from tests.support.postgresql import SERVER, Database, at, require_server
 from tests.support.service import environment, run_own_tests
 

@@ -72,7 +72,7 @@ def test_the_token_of_a_user_is_accepted_and_the_id_token_is_not(
     assert status_of(service, tokens["id_token"]) == 401
 
 
-def test_an_id_token_is_refused_where_the_audience_is_the_client(
+def test_an_id_token_is_rejected_where_the_audience_is_the_client(
     project: Path, provider: OpenIDServer
 ) -> None:
     marked = provider.log_in("RS256", "ada", nonce="n")["id_token"]
@@ -101,7 +101,7 @@ def test_keys_may_be_configured_without_discovery(project: Path, provider: OpenI
         assert status_of(service, provider.get_client_token("RS256")) == 401
 
 
-def test_a_token_for_another_api_is_refused(project: Path, provider: OpenIDServer) -> None:
+def test_a_token_for_another_api_is_rejected(project: Path, provider: OpenIDServer) -> None:
     settings = {"JWT_ISSUER": provider.issuer, "JWT_AUDIENCE": "https://other.example.com"}
     with serving(project, **settings) as service:
         assert status_of(service, provider.get_client_token("RS256")) == 401

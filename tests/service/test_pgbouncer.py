@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
+from tests.support.options import NOTHING
 from tests.support.pgbouncer import pgbouncer
-from tests.support.picks import NOTHING
 from tests.support.postgresql import Database, at, database, require_server, upgrade
 from tests.support.service import Service, serving
 

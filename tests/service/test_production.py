@@ -14,7 +14,7 @@ from uv import find_uv_bin
 
 from tests.conftest import Bake
 from tests.service.test_image import stages
-from tests.support.picks import EVERYTHING, NOTHING, Answers
+from tests.support.options import EVERYTHING, NOTHING, Answers
 from tests.support.service import environment
 
 # By name: the answers, and the third-party services that the project runs with.

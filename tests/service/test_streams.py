@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import NOTHING
+from tests.support.options import NOTHING
 from tests.support.postgresql import database, require_server
 from tests.support.service import Service, serving
 

@@ -55,12 +55,12 @@ class Load:
         number = 0
         while not self.stopped.is_set():
             message = "x" * (number % 50 + 1)
-            code, answer = post(self.service, "/tasks", {"message": message})
+            code, response = post(self.service, "/tasks", {"message": message})
             if code == 202:
-                self.accepted[answer["id"]] = len(message)
+                self.accepted[response["id"]] = len(message)
                 number += 1
             else:
-                assert code == 503, (code, answer)
+                assert code == 503, (code, response)
                 self.refused += 1
                 self.stopped.wait(0.05)
 

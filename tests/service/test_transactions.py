@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import Bake
-from tests.support.picks import NOTHING
+from tests.support.options import NOTHING
 from tests.support.postgresql import database, require_server
 from tests.support.service import address, environment, run
 

@@ -40,7 +40,7 @@ print(longest, *statuses)
 
 @dataclass
 class Probe:
-    """What somebody who asked all the time has seen."""
+    """The responses to a client that sends requests continuously during an attack."""
 
     longest: float = 0
     statuses: tuple[int, ...] = ()

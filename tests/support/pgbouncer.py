@@ -20,7 +20,7 @@ CONNECTIONS = 3
 @contextmanager
 def pgbouncer() -> Iterator[str]:
     """Run it, and yield the URL that stands for the one of the server."""
-    # Debian has it where only root looks for programs.
+    # Debian installs it in a directory that is only on the path of root.
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         unavailable("pgbouncer is not installed")

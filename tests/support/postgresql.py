@@ -122,7 +122,7 @@ def upgrade(project: Path, **variables: str) -> None:
 
 
 def require_server() -> None:
-    """Skip a test where no PostgreSQL responds, or fail it where one is required."""
+    """Skip the test if no PostgreSQL server is reachable; fail it if REQUIRE_SERVICES is set."""
     if not responds(SERVER):
         unavailable("PostgreSQL does not respond (TEST_DATABASE_URL)")
 

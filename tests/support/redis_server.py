@@ -69,7 +69,7 @@ class RedisServer:
             return lines.read(int(lines.readline()[1:]))
 
     def start(self, *options: str) -> None:
-        """Start it, and wait until it answers. `options`: of the program, such as `--timeout 4`."""
+        """Start the server, and wait until it is ready. `options`: such as `--timeout 4`."""
         program = shutil.which("redis-server")
         if program is None:
             unavailable("redis-server is not installed")

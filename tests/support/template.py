@@ -15,7 +15,7 @@ from typing import Any
 from cookiecutter.utils import create_env_with_context
 from jinja2 import Template
 
-from tests.support.picks import QUESTIONS, Answers
+from tests.support.options import QUESTIONS, Answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = ROOT / "{{cookiecutter.project_slug}}"
@@ -86,11 +86,16 @@ def copy_checkout(target: Path) -> None:
             shutil.copy2(ROOT / path, target / path)
 
 
+# Whether a project has it depends on the state of the checkout that it is generated from.
+COPIER_ANSWERS = ".copier-answers.yml"
+
+
 def files_below(directory: Path) -> set[str]:
-    """Return the paths of all files below `directory`, relative to it, with slashes."""
-    return {
+    """Return the paths of all files below `directory` but COPIER_ANSWERS, with slashes."""
+    paths = {
         path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
     }
+    return paths - {COPIER_ANSWERS}
 
 
 @cache

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from tests.support.picks import QUESTIONS, picked
+from tests.support.options import QUESTIONS, enabling_answers
 from tests.support.template import TREE, is_copied, template_files
 
 # The modules that compose the service.
@@ -31,7 +31,7 @@ def conditions_of(question: str) -> Counter[str]:
 def main() -> None:
     """Print the counts."""
     print(f"{composition_lines()} lines in {', '.join(COMPOSITION)}")
-    for question in filter(picked, QUESTIONS):
+    for question in filter(enabling_answers, QUESTIONS):
         found = conditions_of(question)
         print(f"{question}: {found.total()} conditions in {len(found)} files")
 

@@ -1,7 +1,9 @@
 """The settings of this service, read from the environment and `.env`."""
 
+import os
 import sys
 from functools import lru_cache
+from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,6 +53,9 @@ from app.tasks import broker
 # {%- elif cookiecutter.background_tasks == "fastapi" %}{{ "\n" }}from app.tasks import runner
 # {%- endif +%}
 
+# In the project, from whichever directory the service is started. `ENV_FILE` names another file.
+ENV_FILE = Path(os.environ.get("ENV_FILE") or Path(__file__).parents[1] / ".env")
+
 
 class Settings(
     # {% if cookiecutter.use_api_key %}
@@ -96,8 +101,9 @@ class Settings(
     """All settings. A field is read from the environment variable of its name in upper case."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=ENV_FILE,
         env_ignore_empty=True,
+        enable_decoding=False,
         extra="ignore",
         hide_input_in_errors=True,
     )

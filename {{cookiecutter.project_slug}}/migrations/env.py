@@ -15,8 +15,8 @@ from app.auth import models as users
 from app.config import get_settings
 from app.db import (
     base,
-    # {% if cookiecutter.jwt == "none" %}    models,
-    # {% else %}
+    models,
+    # {% if cookiecutter.jwt != "none" %}
     owned_items,
     # {% endif %}
 )
@@ -26,8 +26,8 @@ MODELS = [
     # {% if cookiecutter.jwt == "issue" %}
     users,
     # {% endif %}
-    # {% if cookiecutter.jwt == "none" %}    models,
-    # {% else %}
+    models,
+    # {% if cookiecutter.jwt != "none" %}
     owned_items,
     # {% endif %}
 ]

@@ -78,8 +78,13 @@ ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the settings in the environment of the tests."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Remove the settings in the environment and in the project's `.env` from the tests.
+
+    A test may write a `.env` to `tmp_path`.
+    """
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))  # for servers that a test starts
     names = [
         *Settings.model_fields,
         # {% if cookiecutter.use_api_key %}
@@ -94,7 +99,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Return a function that sets variables for production, with changes, and leaves `.env`."""
+    """Return a function that sets variables for production, with changes, in `tmp_path`."""
 
     def set_variables(**changes: str) -> None:
         monkeypatch.chdir(tmp_path)
@@ -126,7 +131,7 @@ def make_settings() -> Callable[..., Settings]:
 
     def make(**changes: Any) -> Settings:
         values: dict[str, Any] = {name.lower(): value for name, value in ENVIRONMENT.items()}
-        return Settings(_env_file=None, **(values | changes))
+        return Settings(**(values | changes))
 
     return make
 
@@ -155,12 +160,15 @@ def app(make_app: Callable[..., FastAPI]) -> FastAPI:
 
 @pytest.fixture
 def make_client(make_app: Callable[..., FastAPI]) -> Iterator[Callable[..., TestClient]]:
-    """Return a function that starts an application and returns a client with all credentials."""
+    """Return a function that starts an application and returns a client with all credentials.
+
+    The client raises the exceptions of the application. With `raises=False` it returns the 500.
+    """
     with ExitStack() as stack:
 
-        def make(app: ASGIApp | None = None, **changes: Any) -> TestClient:
+        def make(app: ASGIApp | None = None, raises: bool = True, **changes: Any) -> TestClient:
             app = app or make_app(**changes)
-            client = TestClient(app, headers=dict(HEADERS), raise_server_exceptions=False)
+            client = TestClient(app, headers=dict(HEADERS), raise_server_exceptions=raises)
             return stack.enter_context(client)
 
         yield make
@@ -182,8 +190,14 @@ def ready() -> None:
 
 @pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
-    """Return a client of `app` with all credentials."""
+    """Return a client of `app` with all credentials, which raises its exceptions."""
     return make_client(app)
+
+
+@pytest.fixture
+def lenient_client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
+    """Return a client of `app` for tests about a 500, which it returns."""
+    return make_client(app, raises=False)
 
 
 # {% if cookiecutter.use_cors %}
@@ -208,12 +222,17 @@ def exposed() -> list[str]:
 
 # {% endif %}
 @pytest.fixture(params=ERRORS)
-def get_error(request: pytest.FixtureRequest, client: TestClient) -> Callable[..., Response]:
-    """Return a function that requests an error. Tests run for each layer that responds with one."""
+def get_error(
+    request: pytest.FixtureRequest, lenient_client: TestClient
+) -> Callable[..., Response]:
+    """Return a function that makes a request which ends in an error.
+
+    A test with this runs for each layer that responds with one.
+    """
     status, path, headers = ERRORS[request.param]
 
     def get(**more: str) -> Response:
-        response = client.get(path, headers=headers | more)
+        response = lenient_client.get(path, headers=headers | more)
         assert response.status_code == status
         return response
 

@@ -1,9 +1,11 @@
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from app import config
 from app.config import Settings, get_settings
 from app.core.settings import describe
 
@@ -17,6 +19,21 @@ def test_variables_take_precedence_over_the_file(
     environ(LOG_LEVEL="CRITICAL")
     assert (get_settings().log_level, get_settings().max_body_size) == ("CRITICAL", 1)
     assert get_settings() is get_settings()
+
+
+def test_the_file_is_that_of_the_project_or_of_a_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert runpy.run_path(config.__file__)["ENV_FILE"] == tmp_path / ".env"
+    for unset in ("", None):
+        if unset is None:
+            monkeypatch.delenv("ENV_FILE")
+        else:
+            monkeypatch.setenv("ENV_FILE", unset)
+        monkeypatch.chdir(tmp_path)
+        module = runpy.run_path(config.__file__)
+        assert module["ENV_FILE"] == Path(__file__).parents[1] / ".env"
+        assert module["Settings"].model_config["env_file"] == module["ENV_FILE"]
 
 
 def test_an_empty_variable_counts_as_unset(

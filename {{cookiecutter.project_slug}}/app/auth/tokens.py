@@ -37,7 +37,7 @@ class TokenSettings(CoreSettings):
         if secret.get_secret_value() == PLACEHOLDER:
             if not info.data.get("debug"):
                 raise ValueError(f"is still the placeholder of .env.example; {REMEDY}")
-            # Everybody knows the placeholder, and DEBUG may be on where others can connect.
+            # The placeholder is public, and others may be able to connect while DEBUG is on.
             return SecretStr(secrets.token_hex(32))
         if secret:
             _check_secret(secret)

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Runs checks for all who ask within a second, so that many probes cost no more than one."""
+    """Runs the checks at most once per second, so that many probes cost no more than one."""
 
     def __init__(self) -> None:
         self._expires = 0.0
@@ -30,7 +30,7 @@ class Readiness:
         if self._result is None or now >= self._expires:
             self._expires = now + INTERVAL
             self._result = asyncio.create_task(_run_all(checks))
-        # A client that gives up must not end the check for the others.
+        # Shielded, because a client that disconnects must not cancel the checks of other clients.
         return await asyncio.shield(self._result)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from fastapi import FastAPI
 from pydantic import SecretStr, field_validator
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -37,17 +37,15 @@ PARAMETERS = {
     "socket_connect_timeout",
     "socket_keepalive",
     "socket_timeout",
-    "timeout",
     "username",
 }
 TLS_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 TLS_PARAMETERS = TLS_FILES | {"ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version"}
 
-POSITIVE = {"max_connections", "socket_connect_timeout", "socket_timeout", "timeout"}
+POSITIVE = {"max_connections", "socket_connect_timeout", "socket_timeout"}
 
-# Connections of a process, and seconds that a command waits for one of them.
+# Connections of a process. What sends many commands at a time waits for its turn before.
 MAX_CONNECTIONS = 100
-WAIT = 2.0
 
 # In a cluster, no server has both.
 READINESS_KEYS = ("readiness:1", "readiness:2")
@@ -117,7 +115,7 @@ def _check_parameters(parts: SplitResult) -> None:
             raise ValueError(f"{name} names a file that cannot be read")
 
 
-def create_pool(url: str) -> BlockingConnectionPool:
+def create_pool(url: str) -> ConnectionPool:
     """Return a pool that connects when it is first asked, and again after a connection was lost.
 
     A command is sent once more, at once, if its connection turns out to be dead, as one that idled
@@ -125,9 +123,7 @@ def create_pool(url: str) -> BlockingConnectionPool:
     the caller to decide.
     """
     retry = Retry(NoBackoff(), 1, (ConnectionError, TimeoutError, ReadOnlyError))
-    return BlockingConnectionPool.from_url(
-        url, max_connections=MAX_CONNECTIONS, timeout=WAIT, retry=retry
-    )
+    return ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, retry=retry)
 
 
 def connect(settings: RedisSettings) -> Redis | None:

@@ -3,9 +3,16 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode
 
 # Stands for a secret in `.env.example`. Rejected unless DEBUG is on.
@@ -40,7 +47,10 @@ def _upper(value: object) -> object:
 
 
 StringList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-"""A list in one variable: JSON, or separated by commas."""
+"""A list in one variable: JSON, or separated by commas.
+
+In `Settings` and the classes that it inherits, a plain `list[str]` is the same.
+"""
 
 SecretList = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
 """A `StringList` whose values are never printed."""
@@ -67,6 +77,16 @@ class CoreSettings(BaseModel):
     log_level: LogLevel = "INFO"
     docs_enabled: bool = True
     api_prefix: str = ""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _decode(cls, value: object, info: ValidationInfo) -> object:
+        # In place of pydantic-settings, which only takes JSON (`enable_decoding`).
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {get_origin(part) or part for part in (annotation, *get_args(annotation))}
+        if dict in kinds and isinstance(value, str):
+            return json.loads(value)
+        return _split(value) if {list, set, tuple} & kinds else value
 
     @field_validator("api_prefix")
     @classmethod

@@ -22,6 +22,11 @@ class Sessions(async_sessionmaker[AsyncSession]):
     lack a connection that is held while a client or a socket waits.
     """
 
+    def __init__(self, engine: AsyncEngine) -> None:
+        # What a session has loaded stays readable after the commit.
+        super().__init__(engine, expire_on_commit=False)
+        self.outage = Outage()
+
     def reading(self) -> AsyncSession:
         """Return a session for a block that only reads: on SQLite, it does not keep writers out."""
         return self(execution_options={"read_only": True})
@@ -43,12 +48,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold the engine and the factory of sessions of `app`, and let `/readyz` ask the database."""
     async with connect(app.state.settings) as engine:
         app.state.engine = engine
-        app.state.outage = Outage()
         app.state.sessions = create_sessions(engine)
         app.state.checks["database"] = partial(migration_state.check, engine)
         yield
 
 
 def create_sessions(engine: AsyncEngine) -> Sessions:
-    """Create the factory. What a session has loaded stays readable after the commit."""
-    return Sessions(engine, expire_on_commit=False)
+    """Create the factory of sessions for `engine`."""
+    return Sessions(engine)

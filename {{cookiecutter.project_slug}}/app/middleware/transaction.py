@@ -103,7 +103,7 @@ class TransactionMiddleware:
                     except Exception as exc:
                         failure, failed_to_commit = exc, True
                         raise
-                    app.state.outage.end()
+                    app.state.sessions.outage.end()
                 has_begun = True
             await send(message)
 
@@ -127,11 +127,11 @@ class TransactionMiddleware:
         if has_begun or failed_to_commit:
             raise failure
         if is_busy(failure):
-            if not app.state.outage.has_begun:
+            if not app.state.sessions.outage.has_begun:
                 logger.warning("the database is busy: %s", failure)
             response = error_response(503, "The database is busy", headers={"Retry-After": "1"})
         elif is_unavailable(failure):
-            app.state.outage.begin(failure)
+            app.state.sessions.outage.begin(failure)
             message = "The database is unavailable"
             response = error_response(503, message, headers={"Retry-After": "5"})
         else:

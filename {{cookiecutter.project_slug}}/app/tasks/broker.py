@@ -189,9 +189,13 @@ async def _send(send: Callable[[], Awaitable[object]]) -> None:
 
 
 async def read_status(request: Request, task_id: str) -> TaskStatus | None:
-    """Return the status of a task that the user of this request asked for."""
+    """Return the status of a task that the user of this request asked for, or None.
+
+    Raises RedisError or TimeoutError if Redis is unavailable.
+    """
     broker: StreamBroker | MemoryBroker = request.app.state.broker
-    record = await broker.results.read(task_id)
+    with anyio.fail_after(PATIENCE):
+        record = await broker.results.read(task_id)
     if record is None or record.owner != find_owner(request):
         return None
     return record.status

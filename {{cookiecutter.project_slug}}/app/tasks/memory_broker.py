@@ -42,7 +42,7 @@ class MemoryBroker(InMemoryBroker):
             await asyncio.wait(self.tasks)
 
     async def shutdown(self) -> None:
-        """Wait for the tasks, though not for ever."""
+        """Wait for the tasks, for a limited time."""
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=self.stop_timeout)
         await super().shutdown()

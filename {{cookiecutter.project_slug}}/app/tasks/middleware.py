@@ -51,7 +51,7 @@ class StatusMiddleware(TaskiqMiddleware):
         try:
             dump_bounded(result.return_value, self.max_size)
         except Exception as error:
-            # It could not be kept, and the task would seem to run for ever.
+            # The status could not be stored, and the task would seem to run forever.
             logger.error("task %s failed: its result cannot be kept: %s", message.task_name, error)
             result.is_err, result.return_value, result.error = True, None, error
 

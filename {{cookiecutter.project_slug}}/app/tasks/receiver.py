@@ -40,7 +40,7 @@ class TaskReceiver(Receiver):
                 await self.fail(message)
 
     async def fail(self, message: Any) -> None:
-        """Call a task failed that nobody delivers again."""
+        """Mark a task as failed that is not delivered again."""
         task = self.broker.formatter.loads(message)
         result: TaskiqResult[Any] = TaskiqResult(
             is_err=True, return_value=None, execution_time=0, labels=task.labels

@@ -1,5 +1,6 @@
 """Records of tasks on Redis."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,9 @@ from taskiq import TaskiqResult
 from app.tasks.insist import insist
 from app.tasks.results import TaskResults
 from app.tasks.status import FAILED, TaskRecord, TaskStatus
+
+# Concurrent calls of a process. In a burst, they wait here instead of opening a connection each.
+SLOTS = 32
 
 _to_json = TypeAdapter(Any).dump_json
 
@@ -37,12 +41,19 @@ class RedisResults(TaskResults):
     def __init__(self, redis: Redis, *, ttl: int) -> None:
         self.redis = redis
         self.ttl = ttl
+        self.slots = asyncio.Semaphore(SLOTS)
         self.begin_script = redis.register_script(self.BEGIN)
 
     async def begin(self, task_id: str, owner: str | None) -> bool:
         """Call a task running, and return True; or return False if it has finished already."""
         key, args = record_key(task_id), (json.dumps(owner), self.ttl)
-        return bool(await insist(lambda: self.begin_script(keys=[key], args=args)))
+
+        async def write() -> int:
+            async with self.slots:
+                status: int = await self.begin_script(keys=[key], args=args)
+                return status
+
+        return bool(await insist(write))
 
     async def set_result(self, task_id: str, result: TaskiqResult[Any]) -> None:
         """Keep what a task returned, or that it failed."""
@@ -53,7 +64,7 @@ class RedisResults(TaskResults):
         }
 
         async def write() -> None:
-            async with self.redis.pipeline(transaction=True) as pipeline:
+            async with self.slots, self.redis.pipeline(transaction=True) as pipeline:
                 pipeline.hset(record_key(task_id), mapping=record)
                 pipeline.expire(record_key(task_id), self.ttl)
                 await pipeline.execute()
@@ -62,8 +73,9 @@ class RedisResults(TaskResults):
 
     async def read(self, task_id: str) -> TaskRecord | None:
         """Return the record of a task, if there is one."""
-        reading: Any = self.redis.hgetall(record_key(task_id))
-        record: dict[bytes, bytes] = await reading
+        async with self.slots:
+            reading: Any = self.redis.hgetall(record_key(task_id))
+            record: dict[bytes, bytes] = await reading
         if not record:
             return None
         status = TaskStatus.model_validate(

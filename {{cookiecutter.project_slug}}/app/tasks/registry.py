@@ -10,5 +10,5 @@ from app.tasks.schedule import Schedule
 # there may be messages with it.
 TASKS: dict[str, Callable[..., Any]] = {"write_message": write_message}
 
-# What runs without a request, in UTC, such as Schedule(write_message, "0 3 * * *", ["Good night"]).
+# Scheduled tasks, in UTC, such as Schedule(write_message, "0 3 * * *", ["Good night"]).
 SCHEDULES: list[Schedule] = []

@@ -148,7 +148,7 @@ class TaskRunner:
         return record.status
 
     async def stop(self) -> None:
-        """Wait for the tasks, though not for ever."""
+        """Wait for the tasks, for a limited time."""
         if self.running:
             logger.info("waiting for %d tasks", len(self.running))
             _, left = await asyncio.wait(self.running, timeout=self.settings.task_shutdown_timeout)

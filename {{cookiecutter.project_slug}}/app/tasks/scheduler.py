@@ -37,7 +37,7 @@ class Scheduler:
         self.is_refused = False
 
     async def run(self) -> None:
-        """Send what is due, for ever."""
+        """Send tasks when they are due, forever."""
         while True:
             now = datetime.now(UTC)
             await self.tick(now)

@@ -24,7 +24,7 @@ class TaskStatus(BaseModel):
 class TaskRecord:
     """What is kept of a task. `owner`: the user who may read it; `""` is the anonymous user.
 
-    A task that no request asked for, such as a scheduled one, has no owner, and nobody reads it.
+    A task without a request, such as a scheduled one, has no owner, and no user can read it.
     """
 
     status: TaskStatus

@@ -88,6 +88,7 @@ class StreamBroker(AsyncBroker):
         self.look_at = 0.0
         self.is_declared = False
         self.is_down = False
+        self.is_warned = False
         self.kick_script = redis.register_script(self.KICK)
         self.forget_script = redis.register_script(self.FORGET)
 
@@ -104,16 +105,15 @@ class StreamBroker(AsyncBroker):
     async def kick(self, message: BrokerMessage) -> None:
         """Send a message, unless it was sent before. Another try of a task always fits in."""
         is_first = "tries" not in message.labels
-        is_sent = await self.kick_script(
-            keys=[STREAM, record_key(message.task_id)],
-            args=[
-                message.message,
-                json.dumps(message.labels.get("owner")),
-                self.results.ttl,
-                int(is_first),
-                self.limit,
-            ],
-        )
+        args: list[bytes | str | int] = [
+            message.message,
+            json.dumps(message.labels.get("owner")),
+            self.results.ttl,
+            int(is_first),
+            self.limit,
+        ]
+        async with self.results.slots:
+            is_sent = await self.kick_script(keys=[STREAM, record_key(message.task_id)], args=args)
         if not is_sent:
             raise QueueFull(f"{self.limit} tasks wait (TASK_QUEUE_SIZE)")
 
@@ -164,10 +164,25 @@ class StreamBroker(AsyncBroker):
                 raise
         await self.confirm()
         await self.forget_script(keys=[STREAM], args=[GROUP, GONE])
+        await self.warn_of_eviction()
         if self.is_down:
             # The other workers need the time to do so, too.
             self.look_at = monotonic() + self.abandoned
         self.is_declared = True
+
+    async def warn_of_eviction(self) -> None:
+        """Log once if Redis may drop the whole queue, as a cache does when its memory is full."""
+        if self.is_warned:
+            return
+        self.is_warned = True
+        try:
+            memory: dict[str, Any] = await self.redis.info("memory")
+        except ResponseError:
+            # A hosted Redis may not allow to ask.
+            return
+        policy = str(memory.get("maxmemory_policy", ""))
+        if policy.startswith("allkeys"):
+            logger.warning("Redis may evict the queue: set maxmemory-policy to noeviction")
 
     async def read_new(self) -> list[Entry]:
         """Wait for new messages."""
@@ -245,7 +260,7 @@ class StreamBroker(AsyncBroker):
         """Remove a message, or the stream would grow for ever."""
 
         async def remove() -> None:
-            async with self.redis.pipeline(transaction=True) as pipeline:
+            async with self.results.slots, self.redis.pipeline(transaction=True) as pipeline:
                 pipeline.xack(STREAM, GROUP, entry_id)
                 pipeline.xdel(STREAM, entry_id)
                 await pipeline.execute()

@@ -34,11 +34,11 @@ def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
     return make_client(app)
 
 
-def test_whoever_has_a_token_is_the_user(client: TestClient) -> None:
+def test_a_token_identifies_the_user(client: TestClient) -> None:
     assert client.get("/read").json() == "user-of-the-tests"
 
 
-def test_nobody_is_asked_for_a_token(client: TestClient) -> None:
+def test_a_user_is_required(client: TestClient) -> None:
     del client.headers["Authorization"]
     response = client.get("/read")
     assert response.status_code == 401
@@ -73,7 +73,7 @@ def test_a_token_that_allows_it_is_welcome(
         assert socket.receive_text() == "user-of-the-tests"
 
 
-def test_a_socket_is_refused_like_a_request(
+def test_a_socket_is_rejected_like_a_request(
     client: TestClient,
 ) -> None:
     assert reject_websocket(client, "/socket").status_code == 403

@@ -74,9 +74,9 @@ def test_without_metadata_the_log_says_where_it_should_be(published: dict[str, A
     "issuer",
     [f"{ISSUER}/", "https://id.example.com", "https://evil.example", "", None, [ISSUER], {}],
 )
-def test_metadata_of_another_issuer_is_refused(issuer: object, published: dict[str, Any]) -> None:
+def test_metadata_of_another_issuer_is_rejected(issuer: object, published: dict[str, Any]) -> None:
     published[OPENID] = {"issuer": issuer, "jwks_uri": KEYS}
-    # Even if the other place has the right one: somebody tries to confuse the two.
+    # Even if the other path has the right one, because this may be an attack.
     published[OAUTH] = {"issuer": ISSUER, "jwks_uri": KEYS}
     with pytest.raises(FetchError, match="JWT_ISSUER must equal"):
         asyncio.run(discover_keys_url(ISSUER))
@@ -93,7 +93,7 @@ def test_a_long_issuer_is_not_logged_whole(published: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "url", [None, "", 1, [KEYS], "http://keys.example.com/", "http://localhost/", "file:///keys"]
 )
-def test_keys_without_https_are_refused(url: object, published: dict[str, Any]) -> None:
+def test_keys_without_https_are_rejected(url: object, published: dict[str, Any]) -> None:
     published[OPENID] = {"issuer": ISSUER, "jwks_uri": url}
     with pytest.raises(FetchError, match="no jwks_uri with https"):
         asyncio.run(discover_keys_url(ISSUER))

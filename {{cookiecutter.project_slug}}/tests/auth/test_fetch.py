@@ -86,7 +86,7 @@ def test_no_redirect_is_followed(status: int, url: str) -> None:
         ("deep", "not a JSON object"),
     ],
 )
-def test_another_document_is_refused(path: str, message: str, url: str) -> None:
+def test_another_document_is_rejected(path: str, message: str, url: str) -> None:
     with pytest.raises(FetchError, match=message) as refusal:
         asyncio.run(fetch(f"{url}/{path}"))
     assert f"{url}/{path}" in str(refusal.value)

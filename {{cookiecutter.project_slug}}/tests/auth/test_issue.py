@@ -106,7 +106,7 @@ def test_tokens_live_as_long_as_the_settings_say(make_settings: Callable[..., Se
         ({"argon2_memory_cost": 1024}, "greater than or equal to 19456"),
     ],
 )
-def test_an_unsafe_setting_is_refused(
+def test_an_unsafe_setting_is_rejected(
     changes: dict[str, Any], message: str, make_settings: Callable[..., Settings]
 ) -> None:
     with pytest.raises(ValidationError, match=message) as refusal:

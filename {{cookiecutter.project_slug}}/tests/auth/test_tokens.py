@@ -57,7 +57,7 @@ def test_a_user_cannot_be_changed() -> None:
         ({"jwt_leeway": 301}, "less than or equal to 300"),
     ],
 )
-def test_an_unsafe_setting_is_refused(values: dict[str, str], message: str) -> None:
+def test_an_unsafe_setting_is_rejected(values: dict[str, str], message: str) -> None:
     good = {
         "jwt_secret_key": "secret-of-the-tests-with-32-bytes",
         "jwt_issuer": "issuer",
@@ -75,7 +75,7 @@ def test_there_may_be_no_secret_where_others_publish_keys() -> None:
     assert not settings.jwt_secret_key
 
 
-def test_the_placeholder_is_a_secret_that_nobody_knows_while_debug_is_on() -> None:
+def test_the_placeholder_becomes_a_random_secret_while_debug_is_on() -> None:
     values = {"debug": True, "jwt_secret_key": "change-me", "jwt_issuer": "i", "jwt_audience": "a"}
     first, second = (
         TokenSettings.model_validate(values).jwt_secret_key.get_secret_value() for _ in range(2)
@@ -86,6 +86,6 @@ def test_the_placeholder_is_a_secret_that_nobody_knows_while_debug_is_on() -> No
 
 def test_names_of_development_are_a_risk() -> None:
     names = {"jwt_issuer": "http://localhost:8000", "jwt_audience": "https://api.example.com"}
-    assert list(TokenSettings(**names).risks()) == [
+    assert list(TokenSettings(**names, docs_enabled=False).risks()) == [
         "JWT_ISSUER: is the one of development: set the one of production"
     ]

@@ -214,7 +214,7 @@ HOSTILE_TOKENS += [sign(HEADER, CLAIMS | claims) for claims in HOSTILE_CLAIMS]
 
 
 @pytest.mark.parametrize("token", HOSTILE_TOKENS, ids=map(str, range(len(HOSTILE_TOKENS))))
-def test_a_hostile_token_is_refused_for_a_reason_that_does_not_quote_it(token: str) -> None:
+def test_a_hostile_token_is_rejected_for_a_reason_that_does_not_quote_it(token: str) -> None:
     with pytest.raises(InvalidToken) as refusal:
         verify(token)
     reason = str(refusal.value)

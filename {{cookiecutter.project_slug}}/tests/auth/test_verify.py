@@ -97,7 +97,7 @@ def test_tokens_may_be_signed_by_published_keys(values: dict[str, str], url: str
         ({"jwt_audience_claim": ""}, "jwt_audience_claim", "at least 1 character"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(
+def test_settings_that_contradict_each_other_are_rejected(
     values: dict[str, str], variable: str, message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message) as refusal:
@@ -182,7 +182,7 @@ def test_each_key_verifies_its_own_algorithm(token: bytes) -> None:
         jwt.encode({"sub": "user"}, RSA_KEY, "RS256").encode(),
     ],
 )
-def test_other_tokens_are_refused(token: bytes) -> None:
+def test_other_tokens_are_rejected(token: bytes) -> None:
     with pytest.raises(InvalidToken):
         verify(token, *KEYS)
 

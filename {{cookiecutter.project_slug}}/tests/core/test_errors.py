@@ -63,7 +63,7 @@ def test_a_wrong_method_is_told_the_right_one(client: TestClient) -> None:
         (503, ["a", "b"], "Service unavailable", "service_unavailable"),
     ],
 )
-def test_an_exception_of_a_route_is_answered(
+def test_an_exception_of_a_route_gets_a_response(
     status: int, detail: Any, message: str, type: str, app: FastAPI, client: TestClient
 ) -> None:
     @app.get("/raises")
@@ -146,7 +146,7 @@ def test_the_server_still_gets_the_exception(app: FastAPI) -> None:
         call_app(app, path="/fails")
 
 
-def test_an_answer_that_has_begun_is_not_followed_by_another(
+def test_a_response_that_has_started_is_not_followed_by_another(
     app: FastAPI,
 ) -> None:
     async def fail_late() -> Any:
@@ -235,7 +235,7 @@ async def accept(websocket: WebSocket) -> None:
         (None, (422, "The request is not valid"), (1008, "The request is not valid")),
     ],
 )
-def test_an_exception_refuses_a_websocket_or_closes_one_that_was_accepted(
+def test_an_exception_rejects_a_websocket_or_closes_one_that_was_accepted(
     error: Exception | None,
     answer: tuple[int, str],
     close: tuple[int, str],

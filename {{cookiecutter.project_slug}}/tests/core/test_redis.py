@@ -15,7 +15,7 @@ from redis.exceptions import (
 )
 
 from app.config import Settings
-from app.core import readiness
+from app.core.readiness import Readiness
 from app.core.redis import check, connect, set_up
 from app.core.settings import describe
 from app.factory import create_app
@@ -83,7 +83,7 @@ def test_urls_of_redis(make_settings: Callable[..., Settings], url: str) -> None
         ("unix://secret/run/redis.sock", "name the socket"),
     ],
 )
-def test_any_other_url_is_refused_and_not_shown(
+def test_any_other_url_is_rejected_and_not_shown(
     make_settings: Callable[..., Settings], url: str, problem: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -100,16 +100,15 @@ def test_a_password_is_not_shown(make_settings: Callable[..., Settings]) -> None
 
 @pytest.mark.usefixtures("ready")
 def test_readiness_asks_redis(
-    make_client: Callable[..., TestClient],
-    make_settings: Callable[..., Settings],
-    monkeypatch: pytest.MonkeyPatch,
+    make_client: Callable[..., TestClient], make_settings: Callable[..., Settings]
 ) -> None:
-    monkeypatch.setattr(readiness, "INTERVAL", 0)
     app, server = create_app(make_settings()), FakeServer()
     set_up(app, FakeAsyncRedis(server=server))
     client = make_client(app)
     assert client.get("/readyz").status_code == 200
     server.connected = False
+    # A result is used for a second.
+    app.state.readiness = Readiness()
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["message"] == "Not ready: redis"

@@ -5,7 +5,7 @@ from secrets import token_hex, token_urlsafe
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.settings import CoreSettings, SecretList, StringList, describe, is_weak
 
@@ -108,6 +108,33 @@ def test_a_broken_list_is_described_by_how_to_write_one() -> None:
         Lists.model_validate({"names": '["a"'})
     expected = 'NAMES: must be JSON, such as ["a", "b"], or comma-separated: a,b'
     assert list(describe(caught.value)) == [expected]
+
+
+class Plain(CoreSettings, BaseSettings):
+    model_config = SettingsConfigDict(enable_decoding=False)
+
+    names: list[str] = []
+    ports: set[int] = set()
+    pairs: tuple[str, ...] | None = None
+    limits: dict[str, int] = {}
+    text: str = ""
+
+
+@pytest.mark.parametrize("text", ["8000,9000", " 8000 , 9000", '["8000", "9000"]'])
+def test_a_plain_list_setting_is_json_or_separated_by_commas(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAMES", text)
+    monkeypatch.setenv("PORTS", text)
+    monkeypatch.setenv("PAIRS", text)
+    monkeypatch.setenv("LIMITS", '{"a": 1}')
+    monkeypatch.setenv("TEXT", "a,b")
+    settings = Plain()
+    assert settings.names == ["8000", "9000"]
+    assert settings.ports == {8000, 9000}
+    assert settings.pairs == ("8000", "9000")
+    assert settings.limits == {"a": 1}
+    assert settings.text == "a,b"
 
 
 def test_a_python_list_is_not_split() -> None:

@@ -160,14 +160,13 @@ def test_a_client_that_reads_nothing_gets_no_pongs(
     connection = open_websocket()
     connection.sendall(frame(PING, b"a") * 10 + frame(TEXT, b"a"))
     wait_until(lambda: app.messages)
-    received = 0
-    while received < len(app.reply):
-        received += len(connection.recv(65_536))
+    received = bytearray()
+    while len(received) < len(app.reply):
+        received += connection.recv(65_536)
     connection.sendall(frame(PING, b"b"))
-    rest = b""
-    while not rest.endswith(b"\x8a\x01b"):
-        rest += connection.recv(65_536)
-    assert b"\x8a\x01a" not in rest
+    while not received.endswith(b"\x8a\x01b"):
+        received += connection.recv(65_536)
+    assert b"\x8a\x01a" not in received
 
 
 def test_a_client_that_does_not_read_that_it_is_closed_is_cut_off(

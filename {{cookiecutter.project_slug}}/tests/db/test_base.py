@@ -67,7 +67,7 @@ def test_what_the_server_computes_can_be_read_after_a_flush(
         Base.metadata.remove(table)
 
 
-def test_moment_without_a_time_zone_is_refused() -> None:
+def test_moment_without_a_time_zone_is_rejected() -> None:
     with pytest.raises(ValueError, match="time zone"):
         UTCDateTime().process_bind_param(datetime(2026, 1, 1), sqlite.dialect())
 

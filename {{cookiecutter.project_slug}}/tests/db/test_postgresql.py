@@ -211,7 +211,8 @@ def test_isolation_levels(run: Run, pooler: bool, level: Any, shown: str, timeou
     assert notices == []
 
 
-def test_firewalls_and_vanished_servers(run: Run) -> None:
+@pytest.mark.parametrize(("query", "idle"), [("", 30), ("?keepalives_idle=7", 7)])
+def test_firewalls_and_vanished_servers(run: Run, query: str, idle: int) -> None:
     async def read(engine: AsyncEngine) -> list[int]:
         async with engine.connect() as connection:
             raw: Any = (await connection.get_raw_connection()).driver_connection
@@ -221,13 +222,8 @@ def test_firewalls_and_vanished_servers(run: Run) -> None:
                     peer.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names
                 ]
 
-    assert run(read) == [30, 10, 3, 10_000]
-
-
-def test_the_url_decides_on_the_connection() -> None:
-    engine = create_engine(settings("postgresql://host/app?connect_timeout=60"))
-    _, parameters = engine.dialect.create_connect_args(engine.url)
-    assert parameters["connect_timeout"] == "60"
+    # The URL decides.
+    assert run(read, SERVER + query) == [idle, 10, 3, 10_000]
 
 
 def test_start_leaves_the_schema_alone() -> None:

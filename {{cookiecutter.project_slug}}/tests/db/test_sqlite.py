@@ -27,7 +27,7 @@ def test_url_gets_the_driver(url: str) -> None:
         ("sqlite:///file::memory:?cache=shared&uri=true", "must name a file"),
     ],
 )
-def test_other_urls_are_refused(url: str, remedy: str) -> None:
+def test_other_urls_are_rejected(url: str, remedy: str) -> None:
     with pytest.raises(ValidationError, match=remedy):
         DatabaseSettings(database_url=SecretStr(url))
 

@@ -89,7 +89,7 @@ def test_a_body_is_counted_over_all_its_parts(app: FastAPI) -> None:
     assert statuses(call_app(app, PART, PART, PART, END, **post)) == [413]
 
 
-def test_a_declared_length_is_refused_before_the_application_runs(client: TestClient) -> None:
+def test_a_declared_length_is_rejected_before_the_application_runs(client: TestClient) -> None:
     response = client.post("/ignore", headers={"Content-Length": str(LIMIT + 1)})
     assert response.status_code == 413
     assert response.json()["error"]["type"] == "content_too_large"
@@ -275,7 +275,7 @@ def test_a_path_without_a_route_has_the_limit_of_the_service(
         assert client.request(method, path, content=b"x" * 10).status_code in (404, 405)
 
 
-def test_a_body_that_nobody_reads_does_not_change_the_answer(client: TestClient) -> None:
+def test_an_unread_body_does_not_change_the_response(client: TestClient) -> None:
     assert client.post("/ignore", content=chunks(100)).status_code == 200
 
 
@@ -307,7 +307,7 @@ def test_a_group_of_exceptions_is_a_refusal_only_above_the_limit(
     assert statuses(sent) == expected
 
 
-def test_an_answer_that_has_begun_is_not_followed_by_another() -> None:
+def test_a_response_that_has_started_is_not_followed_by_another() -> None:
     async def begin(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
         await receive()
@@ -326,7 +326,7 @@ def test_a_limit_of_nothing_allows_no_byte(
     assert client.request("GET", "/", content=content).status_code == status
 
 
-def test_a_limit_below_nothing_is_refused(make_settings: Callable[..., Settings]) -> None:
+def test_a_limit_below_nothing_is_rejected(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValidationError):
         make_settings(max_body_size=-1)
 

@@ -246,7 +246,7 @@ def test_the_minimum_is_a_setting(make_client: Callable[..., TestClient]) -> Non
     assert response.headers["content-encoding"] == "gzip"
 
 
-def test_a_minimum_below_nothing_is_refused(make_settings: Callable[..., Settings]) -> None:
+def test_a_minimum_below_nothing_is_rejected(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValidationError):
         make_settings(gzip_minimum_size=-1)
 

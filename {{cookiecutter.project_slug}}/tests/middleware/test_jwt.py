@@ -64,7 +64,7 @@ def test_a_token_is_who_calls(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic YTpi"}, {"Authorization": ""}])
-def test_without_a_token_nobody_calls(headers: dict[str, str], client: TestClient) -> None:
+def test_without_a_token_the_user_is_anonymous(headers: dict[str, str], client: TestClient) -> None:
     assert client.get("/who", headers=headers).json() == ["", []]
     with client.websocket_connect("/socket", headers=headers) as socket:
         assert socket.receive_text() == ""
@@ -72,7 +72,7 @@ def test_without_a_token_nobody_calls(headers: dict[str, str], client: TestClien
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", "bearer x", "Bearer x y"])
 @pytest.mark.parametrize("path", ["/who", "/nowhere", "/healthz"])
-def test_a_bad_token_is_refused_and_logged_without_it(
+def test_a_bad_token_is_rejected_and_logged_without_it(
     path: str, value: str, client: TestClient, log: Log
 ) -> None:
     response = client.get(path, headers={"Authorization": value})
@@ -133,7 +133,9 @@ def test_a_socket_takes_the_token_from_the_subprotocol(
 
 
 @pytest.mark.parametrize("protocols", ["bearer", "bearer, x", "bearer, , x"])
-def test_a_socket_with_a_bad_token_is_refused(protocols: str, client: TestClient, log: Log) -> None:
+def test_a_socket_with_a_bad_token_is_rejected(
+    protocols: str, client: TestClient, log: Log
+) -> None:
     response = reject_websocket(client, "/socket", **{"Sec-WebSocket-Protocol": protocols})
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'

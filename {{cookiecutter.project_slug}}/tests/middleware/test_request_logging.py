@@ -144,7 +144,7 @@ def test_a_client_that_leaves_is_logged_once(app: FastAPI, entries: Entries) -> 
     assert [entry["message"] for entry in entries()] == ["GET /stream 200"]
 
 
-def test_an_answer_that_never_began_has_no_status(entries: Entries) -> None:
+def test_a_response_that_never_started_has_no_status(entries: Entries) -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError
 
@@ -240,7 +240,7 @@ def test_a_websocket_is_logged_once_with_what_ended_it(
     assert "hunter2" not in str(entry)
     assert entry["message"] == f"WEBSOCKET {path} {status}"
     assert (entry["status"], entry["close_code"]) == (status, code)
-    if path != "/refused":  # where servers make the answer
+    if path != "/refused":  # whose response the server creates
         headers = dict(sent[0]["headers"])
         assert headers[b"x-request-id"] == entry["request_id"].encode()
         assert headers[b"x-process-time"]

@@ -94,7 +94,7 @@ def test_exception_rolls_back(app: FastAPI, client: TestClient, sql: Sql, error:
     assert connections(app) == 0
 
 
-def test_commits_before_the_answer_begins(
+def test_commits_before_the_response_starts(
     app: FastAPI, make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
@@ -123,7 +123,7 @@ def test_commit_that_fails_is_a_500(app: FastAPI, client: TestClient, sql: Sql) 
         await session.execute(text("INSERT INTO child VALUES (1)"))
         return {"status": "stored"}
 
-    # What would answer in place of the commit that failed.
+    # Handlers that might respond instead of the commit that failed.
     @app.exception_handler(SQLAlchemyError)
     @app.exception_handler(RuntimeError)
     async def answer(request: Request, exc: Exception) -> Response:
@@ -264,7 +264,7 @@ def test_other_scopes_pass() -> None:
 
 
 async def call(app: ASGIApp, path: str = "/", send: Send | None = None, /, **changes: Any) -> int:
-    """Send a request without a client, and return the status of the answer."""
+    """Send a request without a client, and return the status of the response."""
     statuses: list[int] = []
     scope = {
         "type": "http",
@@ -314,7 +314,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("consequence", [None, RuntimeError("response already started")])
-def test_nothing_can_answer_after_a_commit_that_failed(
+def test_no_handler_responds_after_a_commit_that_failed(
     app: FastAPI, sql: Sql, consequence: Exception | None
 ) -> None:
     sent: list[Message] = []
@@ -513,7 +513,7 @@ STREAMS: list[dict[str, Any]] = [{"response_class": EventSourceResponse}, {}]
 
 
 @pytest.mark.parametrize("options", STREAMS)
-def test_stream_is_refused_the_session_of_the_request(
+def test_stream_is_rejected_the_session_of_the_request(
     make_app: Callable[..., FastAPI], make_client: Callable[..., TestClient], options: Any
 ) -> None:
     app = make_app(debug=True)
@@ -646,7 +646,7 @@ def test_full_pool_is_a_503(
     assert connections(app) == 0
     assert len(warnings()) == 1
     # An outage has been logged once, and makes requests wait in vain for connections.
-    app.state.outage.begin(OSError("refused"))
+    app.state.sessions.outage.begin(OSError("refused"))
     assert client.get("/full").status_code == 503
     assert len(warnings()) == 1
     assert client.get("/items").status_code == 200

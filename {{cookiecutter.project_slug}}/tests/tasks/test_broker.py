@@ -27,6 +27,7 @@ from app.tasks.broker import TaskSettings, create_broker, enqueue, read_status
 from app.tasks.errors import InvalidArguments
 from app.tasks.jobs import write_message
 from app.tasks.memory_broker import MemoryBroker
+from app.tasks.memory_results import MemoryResults
 from app.tasks.middleware import RetryMiddleware
 from app.tasks.registry import SCHEDULES, TASKS
 from app.tasks.schedule import Schedule
@@ -420,6 +421,14 @@ async def test_a_request_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch)
     enqueue(request, write_message, "hello")
     with pytest.raises(HTTPException):
         await request.state.after_commit[0]()
+
+
+def test_a_request_for_a_status_does_not_wait_for_ever(
+    make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(MemoryResults, "read", lambda *_: anyio.sleep_forever())
+    assert make_client().get("/tasks/any").status_code == 503
 
 
 def test_without_its_redis_the_service_promises_nothing(

@@ -9,7 +9,7 @@ from app.tasks import create_context
 
 
 class MailSettings(CoreSettings):
-    """Settings that nobody has made a part of those of the service."""
+    """Settings that are not a part of those of the service."""
 
 
 def test_a_task_gets_the_settings_as_the_class_that_it_needs(

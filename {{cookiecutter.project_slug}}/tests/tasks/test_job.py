@@ -59,7 +59,7 @@ FIT = [UUID(int=1), date(2030, 1, 31), Size(width=3)]
         (FIT, {"other": "secret"}, "other: Unexpected keyword argument"),
     ],
 )
-async def test_arguments_that_do_not_fit_are_refused_and_not_shown(
+async def test_arguments_that_do_not_fit_are_rejected_and_not_shown(
     args: list[Any], kwargs: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(InvalidArguments, match=f"^describe: {problem}") as caught:

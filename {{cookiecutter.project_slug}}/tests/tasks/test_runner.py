@@ -91,7 +91,7 @@ async def test_a_task_gets_the_context() -> None:
     assert runner.records[task_id].status.result == "context 7"
 
 
-async def test_arguments_that_do_not_fit_are_refused_at_once() -> None:
+async def test_arguments_that_do_not_fit_are_rejected_at_once() -> None:
     async def double(number: int) -> int:
         return 2 * number
 

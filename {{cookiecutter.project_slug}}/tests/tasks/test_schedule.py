@@ -59,7 +59,7 @@ def test_a_schedule_of_another_time_zone() -> None:
         ("-1 * * * *", "'-1' is no minute"),
     ],
 )
-def test_what_is_no_schedule_is_refused(cron: str, problem: str) -> None:
+def test_what_is_no_schedule_is_rejected(cron: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Schedule(print, cron)
 

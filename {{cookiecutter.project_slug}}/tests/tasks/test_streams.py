@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, ResponseError
 from taskiq.exceptions import UnknownTaskError
 
-from app.tasks import streams
+from app.core.redis import create_pool
+from app.tasks import redis_results, streams
 from app.tasks.cancel import cancel
 from app.tasks.errors import QueueFull
 from app.tasks.redis_results import RedisResults, record_key
@@ -352,6 +353,29 @@ async def test_workers_that_are_gone_are_forgotten_unless_they_hold_something(
     assert await queue.held() == {dead.name: 1, other.name: 0}
 
 
+@pytest.mark.parametrize(
+    ("reply", "warnings"),
+    [
+        ({"maxmemory_policy": "allkeys-lru"}, 1),
+        ({"maxmemory_policy": "noeviction"}, 0),
+        ({}, 0),
+        (ResponseError("NOPERM"), 0),
+    ],
+)
+async def test_a_redis_that_may_evict_the_queue_is_seen(
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reply: Any,
+    warnings: int,
+) -> None:
+    broker = await queue.worker()
+    monkeypatch.setattr(broker.redis, "info", AsyncMock(side_effect=[reply]))
+    await broker.declare()
+    await broker.declare()
+    assert caplog.text.count("Redis may evict the queue") == warnings
+
+
 @pytest.mark.server
 async def test_a_dead_worker_on_a_real_redis(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
@@ -373,3 +397,25 @@ async def test_a_dead_worker_on_a_real_redis(
         await message.ack()  # type: ignore[misc]
         assert await redis.xlen(name) == 0
         await redis.delete(name, f"{name}:a")
+
+
+@pytest.mark.server
+async def test_a_burst_does_not_run_out_of_connections(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"test-of-streams-{uuid4().hex}"
+    monkeypatch.setattr(streams, "STREAM", name)
+    for module in (streams, redis_results):
+        monkeypatch.setattr(module, "record_key", lambda task_id: f"{name}:{task_id}")
+    async with Redis.from_pool(create_pool(redis_url)) as redis:
+        results = RedisResults(redis, ttl=60)
+        broker = StreamBroker(redis, results, limit=1000)
+        ids = [str(number) for number in range(300)]
+        await asyncio.gather(*(send(broker, task_id) for task_id in ids))
+        await asyncio.gather(*(results.begin(task_id, None) for task_id in ids))
+        records = await asyncio.gather(*(results.read(task_id) for task_id in ids))
+        assert {record and record.status.status for record in records} == {"running"}
+        entries: Any = await redis.xrange(name)
+        await asyncio.gather(*(broker.acknowledge(entry_id) for entry_id, _ in entries))
+        assert await redis.xlen(name) == 0
+        await redis.delete(name, *(f"{name}:{task_id}" for task_id in ids))

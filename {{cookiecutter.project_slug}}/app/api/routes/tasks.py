@@ -43,7 +43,7 @@ async def read_task(task_id: str, request: Request) -> TaskStatus:
     """
     try:
         status = await read_status(request, task_id)
-    except RedisError as error:
+    except (RedisError, TimeoutError) as error:
         raise HTTPException(503, "Try again later", {"Retry-After": "1"}) from error
     if status is None:
         raise HTTPException(404, "Unknown task")

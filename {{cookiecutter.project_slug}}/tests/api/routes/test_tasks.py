@@ -1,4 +1,4 @@
-"""What is the same for every kind of background tasks."""
+"""The routes that are the same for every kind of background tasks."""
 
 import logging
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 
-def test_a_task_is_done_after_the_answer(
+def test_a_task_is_done_after_the_response(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -39,7 +39,7 @@ def test_an_unknown_task_is_not_found(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"message": ""}, {"message": 1}, {"message": "x" * 1001}])
-def test_a_wrong_message_is_refused(client: TestClient, body: dict[str, object]) -> None:
+def test_a_wrong_message_is_rejected(client: TestClient, body: dict[str, object]) -> None:
     assert client.post("/tasks", json=body).status_code == 422
 
 

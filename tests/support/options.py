@@ -1,6 +1,6 @@
-"""What the template promises, stated apart from the template: the tests compare the two.
+"""The questions and the files of each option, stated independently of the template.
 
-To add a pick, add its question to `QUESTIONS` and a row to `OWNED`.
+The tests compare both. To add an option, add its question to `QUESTIONS` and a row to `OPTIONS`.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 Answer = str | bool
 Answers = dict[str, Answer]
 
-# In the order in which they are asked. A list holds the choices, the default first.
+# In the order of the prompts. A list contains the choices, the default first.
 QUESTIONS: dict[str, Answer | list[str]] = {
     "project_name": "My Service",
     "project_slug": "my-service",
@@ -33,21 +33,26 @@ QUESTIONS: dict[str, Answer | list[str]] = {
 
 
 @dataclass(frozen=True)
-class Owned:
-    """What is in a project because a question got one of some answers, and else is not."""
+class Option:
+    """Files of a project that depend on the answers.
+
+    `question`, `answers`: the project has the files if the question has one of the answers.
+    `words`: are not in any file of a project without the option. `also`: other questions with
+    answers that are sufficient as well. `only`: other questions with answers that are required.
+    """
 
     question: str
     answers: tuple[Answer, ...]
     files: frozenset[str]
-    words: tuple[str, ...]  # in no file of a project without the pick
-    also: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that bring it, too
-    only: tuple[tuple[str, tuple[Answer, ...]], ...] = ()  # other questions that must agree
+    words: tuple[str, ...]
+    also: tuple[tuple[str, tuple[Answer, ...]], ...] = ()
+    only: tuple[tuple[str, tuple[Answer, ...]], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.question}={'|'.join(map(str, self.answers))}"
 
     def is_in(self, answers: Answers) -> bool:
-        """Return whether it is in a project with these answers, which are complete."""
+        """Return whether a project with these answers to all questions has the files."""
         questions = ((self.question, self.answers), *self.also)
         return any(answers[question] in wanted for question, wanted in questions) and all(
             answers[question] in wanted for question, wanted in self.only
@@ -65,39 +70,39 @@ def database(name: str) -> frozenset[str]:
     return frozenset(files)
 
 
-OWNED = [
-    Owned(
+OPTIONS = [
+    Option(
         "use_request_logging",
         (True,),
         middleware("request_logging"),
         ("request_logging", "RequestLogging", "X-Request-ID", "X-Process-Time"),
     ),
-    Owned(
+    Option(
         "use_security_headers",
         (True,),
         middleware("security_headers"),
         ("security_headers", "SecurityHeaders", "HSTS", "nosniff", "referrer"),
     ),
-    Owned(
+    Option(
         "use_cors",
         (True,),
         middleware("cors"),
         ("cors", "preflight"),
     ),
-    Owned(
+    Option(
         "use_trusted_host",
         (True,),
         middleware("trusted_host"),
         ("trusted_host", "TrustedHost", "ALLOWED_HOSTS"),
     ),
-    Owned(
+    Option(
         "use_rate_limit",
         (True,),
         middleware("rate_limit")
         | {"app/limits/redis_limiter.py", "tests/limits/test_redis_limiter.py"},
         ("rate_limit", "RateLimit", "RATE_LIMIT", "redis_limiter"),
     ),
-    Owned(
+    Option(
         "use_rate_limit",
         (True,),
         frozenset(
@@ -111,14 +116,14 @@ OWNED = [
         ("app.limits",),
         also=(("jwt", ("issue",)),),
     ),
-    Owned("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
-    Owned(
+    Option("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
+    Option(
         "use_api_key",
         (True,),
         middleware("api_key"),
         ("api_key", "APIKey", "API key", "X-API-Key"),
     ),
-    Owned(
+    Option(
         "jwt",
         ("verify", "issue"),
         middleware("jwt")
@@ -143,7 +148,7 @@ OWNED = [
         },
         ("jwt", "CurrentUser", "access token"),
     ),
-    Owned(
+    Option(
         "jwt",
         ("verify",),
         frozenset(
@@ -170,7 +175,7 @@ OWNED = [
             "discover",
         ),
     ),
-    Owned(
+    Option(
         "jwt",
         ("issue",),
         frozenset(
@@ -199,7 +204,7 @@ OWNED = [
         ),
         ("argon2", "LOGIN_LIMIT", "REGISTRATION", "refresh_token", "multipart"),
     ),
-    Owned(
+    Option(
         "background_tasks",
         ("fastapi", "taskiq"),
         frozenset(
@@ -219,7 +224,7 @@ OWNED = [
         ),
         ("app.tasks", "/tasks", "TASK_SHUTDOWN"),
     ),
-    Owned(
+    Option(
         "background_tasks",
         ("fastapi",),
         frozenset(
@@ -232,7 +237,7 @@ OWNED = [
         ),
         ("background_tasks", "TaskRunner"),
     ),
-    Owned(
+    Option(
         "background_tasks",
         ("taskiq",),
         middleware("after_commit")
@@ -268,14 +273,14 @@ OWNED = [
         },
         ("taskiq", "AfterCommit", "middleware.after_commit", "broker"),
     ),
-    Owned(
+    Option(
         "background_tasks",
         ("taskiq",),
         frozenset({"app/core/redis.py", "tests/core/test_redis.py", "tests/fixtures/redis.py"}),
         ("redis", "REDIS_URL"),
         also=(("use_rate_limit", (True,)), ("use_websocket", (True,))),
     ),
-    Owned(
+    Option(
         "use_websocket",
         (True,),
         middleware("websocket")
@@ -298,20 +303,20 @@ OWNED = [
         },
         ("realtime", "WEBSOCKET_ORIGINS", "websockets>="),
     ),
-    Owned(
+    Option(
         "use_websocket",
         (True,),
         frozenset({"app/core/client_address.py", "tests/core/test_client_address.py"}),
         ("network_of",),
         also=(("use_rate_limit", (True,)), ("jwt", ("issue",))),
     ),
-    Owned(
+    Option(
         "use_example_middleware",
         (True,),
         middleware("example"),
         ("example.layer", "ExampleSettings", "EXAMPLE_HEADER", "X-Example"),
     ),
-    Owned(
+    Option(
         "database",
         ("sqlite", "postgresql"),
         frozenset(
@@ -340,14 +345,14 @@ OWNED = [
         ),
         ("sqlalchemy", "alembic", "greenlet", "DATABASE_", "app.db"),
     ),
-    Owned(
+    Option(
         "database",
         ("sqlite", "postgresql"),
         frozenset({"app/api/routes/items.py"}),
         ("routes/items.py",),
         only=(("jwt", ("none",)),),
     ),
-    Owned(
+    Option(
         "database",
         ("sqlite", "postgresql"),
         frozenset(
@@ -360,26 +365,26 @@ OWNED = [
         ("owned_items", "OwnedItem", "items:admin"),
         only=(("jwt", ("verify", "issue")),),
     ),
-    Owned("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
-    Owned(
+    Option("database", ("sqlite",), database("sqlite"), ("DATABASE_BUSY_TIMEOUT", "app.db.sqlite")),
+    Option(
         "database",
         ("postgresql",),
         database("postgresql") | {"app/db/idle.py", "tests/db/test_idle.py"},
         ("postgres", "psycopg", "DATABASE_POOLER"),
     ),
-    Owned(
+    Option(
         "use_docker",
         (True,),
         frozenset({"Dockerfile", "compose.yaml", ".dockerignore"}),
         ("docker", "compose.yaml"),
     ),
-    Owned(
+    Option(
         "ci",
         ("github",),
         frozenset({".github/workflows/ci.yml", ".github/dependabot.yml"}),
         ("github", "dependabot"),
     ),
-    Owned(
+    Option(
         "ci",
         ("gitlab",),
         frozenset({".gitlab-ci.yml", "renovate.json"}),
@@ -448,7 +453,7 @@ ALWAYS = frozenset(
     """.split()
 )
 
-# In `.env` for Compose, which reads it; no setting of the service.
+# Variables in `.env` that Compose reads, and that are not settings of the service.
 FOR_COMPOSE = frozenset({"POSTGRES_PASSWORD"})
 
 DEFAULTS: Answers = {
@@ -457,8 +462,8 @@ DEFAULTS: Answers = {
 }
 
 
-def picked(question: str) -> list[Answer]:
-    """Return the answers to a question that put something into a project."""
+def enabling_answers(question: str) -> list[Answer]:
+    """Return the answers to a question that turn an option on."""
     default = QUESTIONS[question]
     if isinstance(default, list):
         return [choice for choice in default if choice != "none"]
@@ -470,12 +475,16 @@ NOTHING: Answers = {
     for question, default in QUESTIONS.items()
     if not isinstance(default, str)
 }
-# What another answer asks for.
+# The answers that another answer requires.
 NEEDED: dict[tuple[str, Answer], Answers] = {("jwt", "issue"): {"database": "sqlite"}}
-# Of alternatives those that are live in the template as it stands.
+# Every option, and of alternatives those that are active in the unrendered template.
 EVERYTHING: Answers = {
     **NOTHING,
-    **{question: picked(question)[0] for question in QUESTIONS if picked(question)},
+    **{
+        question: enabling_answers(question)[0]
+        for question in QUESTIONS
+        if enabling_answers(question)
+    },
     "jwt": "issue",
     "background_tasks": "taskiq",
 }
@@ -486,17 +495,17 @@ COMBINATIONS: dict[str, Answers] = {
     **{
         f"{question}={answer}": NOTHING | NEEDED.get((question, answer), {}) | {question: answer}
         for question in QUESTIONS
-        for answer in picked(question)
+        for answer in enabling_answers(question)
     },
 }
 
 
-def owned_by(answers: Answers) -> list[Owned]:
-    """Return the rows that are in a project with these answers, those left out being defaults."""
+def chosen_options(answers: Answers) -> list[Option]:
+    """Return the options of a project with these answers, and the defaults otherwise."""
     complete = DEFAULTS | answers
-    return [row for row in OWNED if row.is_in(complete)]
+    return [row for row in OPTIONS if row.is_in(complete)]
 
 
 def files_of(answers: Answers) -> set[str]:
     """Return every file of a project with these answers."""
-    return set(ALWAYS).union(*(row.files for row in owned_by(answers)))
+    return set(ALWAYS).union(*(row.files for row in chosen_options(answers)))
