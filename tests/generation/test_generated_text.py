@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake, Projects
-from tests.support.options import COMBINATIONS, OPTIONS, Answers, Option, chosen_options
+from tests.support.options import COMBINATIONS, NOTHING, OPTIONS, Answers, Option, chosen_options
 from tests.support.template import cookiecutter, files_below, typing
 
 # Expressions that GitHub evaluates.
@@ -59,8 +59,14 @@ def test_no_file_mentions_an_option_that_was_not_chosen(
 
 
 @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: f"{row}-{row.words[0]}")
-def test_every_word_occurs_if_its_option_is_chosen(projects: Projects, row: Option) -> None:
-    project = projects(f"{row.question}={row.answers[0]}")
+def test_every_word_occurs_if_its_option_is_chosen(
+    bake: Bake, projects: Projects, row: Option
+) -> None:
+    if row.only:
+        required = {question: answers[0] for question, answers in row.only}
+        project = bake(**NOTHING | {row.question: row.answers[0]} | required)
+    else:
+        project = projects(f"{row.question}={row.answers[0]}")
     assert {word for _, word in mentions(project, [row])} == set(row.words)
 
 

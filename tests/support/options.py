@@ -116,7 +116,7 @@ OPTIONS = [
         ("app.limits",),
         also=(("jwt", ("issue",)),),
     ),
-    Option("use_gzip", (True,), middleware("gzip"), ("gzip", "compress")),
+    Option("use_gzip", (True,), middleware("gzip"), ("gzip", "GZip")),
     Option(
         "use_api_key",
         (True,),

@@ -1,15 +1,13 @@
 """The settings of this service, read from the environment and `.env`."""
 
-import os
 import sys
 from functools import lru_cache
-from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
 from app.core.server_settings import ServerSettings
-from app.core.settings import CoreSettings, describe
+from app.core.settings import SETTINGS_CONFIG, CoreSettings, describe
 from app.core.telemetry import TelemetrySettings
 
 # {%- if cookiecutter.database != "none" +%}
@@ -52,9 +50,6 @@ from app.tasks import broker
 
 # {%- elif cookiecutter.background_tasks == "fastapi" %}{{ "\n" }}from app.tasks import runner
 # {%- endif +%}
-
-# In the project, from whichever directory the service is started. `ENV_FILE` names another file.
-ENV_FILE = Path(os.environ.get("ENV_FILE") or Path(__file__).parents[1] / ".env")
 
 
 class Settings(
@@ -100,13 +95,7 @@ class Settings(
 ):
     """All settings. A field is read from the environment variable of its name in upper case."""
 
-    model_config = SettingsConfigDict(
-        env_file=ENV_FILE,
-        env_ignore_empty=True,
-        enable_decoding=False,
-        extra="ignore",
-        hide_input_in_errors=True,
-    )
+    model_config = SETTINGS_CONFIG
 
 
 @lru_cache

@@ -1,11 +1,9 @@
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from app import config
 from app.config import Settings, get_settings
 from app.core.settings import describe
 
@@ -19,21 +17,6 @@ def test_variables_take_precedence_over_the_file(
     environ(LOG_LEVEL="CRITICAL")
     assert (get_settings().log_level, get_settings().max_body_size) == ("CRITICAL", 1)
     assert get_settings() is get_settings()
-
-
-def test_the_file_is_that_of_the_project_or_of_a_variable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert runpy.run_path(config.__file__)["ENV_FILE"] == tmp_path / ".env"
-    for unset in ("", None):
-        if unset is None:
-            monkeypatch.delenv("ENV_FILE")
-        else:
-            monkeypatch.setenv("ENV_FILE", unset)
-        monkeypatch.chdir(tmp_path)
-        module = runpy.run_path(config.__file__)
-        assert module["ENV_FILE"] == Path(__file__).parents[1] / ".env"
-        assert module["Settings"].model_config["env_file"] == module["ENV_FILE"]
 
 
 def test_an_empty_variable_counts_as_unset(
@@ -75,10 +58,10 @@ def test_the_example_file_is_valid_and_has_every_setting() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "postgresql://app:hun@ter2:hunter3@host/name",
-        "postgresql://app:hun@ter2/hunter3@host/name",
-        "redis://app:hun@ter2:hunter3@host:port/0",
-        "redis://app:hunter2@host/hunter3",
+        "database://app:hun@ter2:hunter3@host/name",
+        "database://app:hun@ter2/hunter3@host/name",
+        "cache://app:hun@ter2:hunter3@host:port/0",
+        "cache://app:hunter2@host/hunter3",
         "https://app:hun@[ter2/hunter3",
         "https://app:hunter2@host:hunter3",
         "https://app:hunter2\u2100hunter3@host",

@@ -86,7 +86,7 @@ def test_workers_serve_until_they_are_told_to_stop(run: Run) -> None:
 
 
 def test_workers_that_cannot_start_end_with_3(make_settings: Callable[..., Settings]) -> None:
-    config = ServerConfig("app.nowhere:app", make_settings(), port=0, workers=2)
+    config = ServerConfig("nowhere:app", make_settings(), port=0, workers=2)
     with config.bind_socket() as listener:
         assert serve.run(config, listener) == 3
 

