@@ -39,6 +39,8 @@ class ServerSettings(CoreSettings):
     def risks(self) -> Iterator[str]:
         if trusts_clients(self.forwarded_allow_ips):
             yield "FORWARDED_ALLOW_IPS: lets clients forge their address; list your proxies"
+        if self.docs_enabled:
+            yield "DOCS_ENABLED: publishes the documentation; set it to false unless it is public"
         yield from super().risks()
 
 

@@ -115,8 +115,6 @@ class CoreSettings(BaseModel):
         """
         if self.debug:
             yield "DEBUG: shows exception messages to clients; set it to false"
-        if self.docs_enabled:
-            yield "DOCS_ENABLED: publishes the documentation; set it to false unless it is public"
 
 
 def describe(error: ValidationError) -> Iterator[str]:
