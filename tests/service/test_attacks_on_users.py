@@ -113,7 +113,7 @@ def test_an_invalid_stored_hash_is_rejected_as_slowly_as_a_wrong_password(copy: 
 
 @pytest.mark.parametrize("secret", sorted(WEAK))
 def test_weak_secrets_do_not_start(secret: str, project: Path) -> None:
-    start = [project / ".venv/bin/python", "-c", "import app.main"]
+    start: list[str | Path] = [project / ".venv/bin/python", "-c", "import app.main"]
     for variable in ("JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS"):
         result = subprocess.run(
             start,
@@ -189,7 +189,7 @@ def test_a_service_started_elsewhere_reads_the_env_file_of_the_project(
     project: Path, tmp_path: Path
 ) -> None:
     # Without it, the start would fail: the secret is there alone.
-    start = [project / ".venv/bin/python", "-c", "import app.main; print('started')"]
+    start: list[str | Path] = [project / ".venv/bin/python", "-c", "import app.main; print('started')"]
     result = subprocess.run(
         start,
         cwd=tmp_path,
