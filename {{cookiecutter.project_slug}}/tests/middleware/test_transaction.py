@@ -53,7 +53,7 @@ def app(make_settings: Callable[..., Settings]) -> FastAPI:
 
 @pytest.fixture
 def client(app: FastAPI, make_client: Callable[..., TestClient]) -> TestClient:
-    return make_client(app)
+    return make_client(app, raises=False)
 
 
 @pytest.fixture
@@ -642,7 +642,7 @@ def test_full_pool_is_a_503(
             await other.execute(text("SELECT 1"))
             await session.execute(text("SELECT 1"))
 
-    client = make_client(app)
+    client = make_client(app, raises=False)
     response = client.get("/full")
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
