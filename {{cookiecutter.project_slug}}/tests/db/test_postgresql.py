@@ -294,5 +294,5 @@ def test_errors_quote_no_values(run: Run, statement: str, kept: str, debug: bool
     ],
 )
 def test_the_superuser_is_a_risk(user: str, risks: list[str]) -> None:
-    settings = DatabaseSettings(database_url=SecretStr(f"postgresql://{user}@127.0.0.1/app"))
-    assert list(settings.risks()) == risks
+    found = settings(f"postgresql://{user}@127.0.0.1/app").risks()
+    assert [risk for risk in found if risk.startswith("DATABASE_")] == risks
