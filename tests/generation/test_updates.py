@@ -426,7 +426,10 @@ def test_adding_and_removing_tables_keeps_one_line_of_revisions(
     add_column(project, "colour")
     shell(f"{add} && {upgrade} && {CHECK} && {COMMIT}", project)
 
+    initial = project / "migrations/versions/0001_initial.py"
+    before = initial.read_bytes()
     shell(f"{about(ADD, {'jwt': 'issue'})} && {SETTINGS} && uv sync -q", project)
+    assert initial.read_bytes() == before
     with serving(project) as service:
         assert service.get("/readyz").status == 503
     shell(f"{upgrade} && {add} && {upgrade} && {CHECK} && {COMMIT}", project)
