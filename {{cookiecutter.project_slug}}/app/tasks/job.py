@@ -41,9 +41,7 @@ class Job:
         names = self.names = [parameter.name for parameter in parameters]
         collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         collect.__annotations__ = {name: hint for name, hint in hints.items() if name in names}
-        self._validate = validate_call(
-            config=ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
-        )(collect)
+        self._validate = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(collect)
 
     def validate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
         """Return the arguments as the annotations say, or raise InvalidArguments."""

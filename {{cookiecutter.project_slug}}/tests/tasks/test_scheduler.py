@@ -81,7 +81,7 @@ async def test_what_was_missed_in_an_outage_is_sent_once_after_it(
 
 
 async def test_what_was_due_long_ago_is_not_made_up_for(broker: Broker) -> None:
-    one = scheduler(broker, "1 * * * *", "30 13 * * *")
+    one = scheduler(broker, "1 * * * *", "30 13 * * *", "0 2 * * *")
     await one.tick(START + timedelta(days=3, hours=1, minutes=30))
     # Of 13:01 and 13:30 of that day.
     assert broker.sent == [["1 * * * *"], ["30 13 * * *"]]
