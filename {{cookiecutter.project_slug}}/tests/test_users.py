@@ -142,12 +142,12 @@ def test_a_deactivated_user_cannot_log_in_or_refresh(run: Run, client: TestClien
     tokens = log_in(client)
     message = f"Deactivated ada and ended all logins. {UNTIL}\n"
     assert run("deactivate ada") == (0, message, "")
-    assert refresh(client, tokens) == 401
     assert log_in(client)["error"]["code"] == 401
     # As the message says.
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     assert client.get("/users/me", headers=headers).status_code == 200
     assert run("activate ada") == (0, "Activated ada.\n", "")
+    # The login was ended, rather than paused.
     assert refresh(client, tokens) == 401
     assert log_in(client)["access_token"]
 
