@@ -329,7 +329,8 @@ def write_copier_answers(answers: Answers) -> None:
     Only if all of that is certain. Otherwise the project has no such file, and README.md says how
     to link it to the template.
     """
-    os.remove(COPIER_ANSWERS)  # Cookiecutter has rendered it empty.
+    if os.path.exists(COPIER_ANSWERS):
+        os.remove(COPIER_ANSWERS)  # Cookiecutter has rendered it empty.
     try:
         source = template_source(answers)
     except (OSError, ValueError, IndexError):
