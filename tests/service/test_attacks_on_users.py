@@ -189,7 +189,11 @@ def test_a_service_started_elsewhere_reads_the_env_file_of_the_project(
     project: Path, tmp_path: Path
 ) -> None:
     # Without it, the start would fail: the secret is there alone.
-    start: list[str | Path] = [project / ".venv/bin/python", "-c", "import app.main; print('started')"]
+    start: list[str | Path] = [
+        project / ".venv/bin/python",
+        "-c",
+        "import app.main; print('started')",
+    ]
     result = subprocess.run(
         start,
         cwd=tmp_path,
