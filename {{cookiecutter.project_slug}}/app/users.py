@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = get_settings()
     try:
         if arguments.needs_password:
-            # Before the transaction, which would lock SQLite while somebody types.
+            # Before the transaction, which would lock SQLite until the password is typed.
             arguments.data = _read_user(arguments.username)
         # On Windows, only this loop works with every database driver.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:

@@ -24,7 +24,7 @@ class VerifiedToken(NamedTuple):
 class TokenCache:
     """Verified tokens. The oldest make room when they take more than `max_bytes` of memory.
 
-    Whoever gets an entry has to check that it has not expired, and that its key is still valid.
+    The caller of `get` checks that the entry has not expired and that its key is still valid.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

@@ -114,7 +114,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             super().handle_ping()
         else:
-            # The pong waits for nobody: the client reads nothing. Source: RFC 6455, 5.5.3
+            # The client does not read, so a pong would only wait in memory. Source: RFC 6455, 5.5.3
             self.conn.data_to_send()
 
     def handle_pong(self, event: Frame) -> None:

@@ -44,7 +44,7 @@ class LazyState(UserDict[str, Any]):
 
 
 class EndedSession:
-    """What a session of a request leads to after its end."""
+    """Stands in for the session of a request after its end, and raises an error."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError(ENDED)
@@ -53,10 +53,9 @@ class EndedSession:
 class TransactionMiddleware:
     """Give each request that asks for `request.state.db` one session, and decide on its end.
 
-    A response of 2xx or 3xx commits, and begins only when the commit has succeeded. All else rolls
-    back: any other response, an exception, a cancelled request. A commit that fails is raised out
-    of here, so that nothing but the layers outside can respond. The sessions are those of
-    `app.state.sessions`.
+    A response of 2xx or 3xx commits, and begins only when the commit has succeeded. Any other
+    response, an exception and a cancelled request roll back. The exception of a failed commit is
+    raised to the layers outside, which respond. Sessions come from `app.state.sessions`.
 
     The response is a 503 when no connection is free in time, and when the database cannot be
     reached or the connection is lost before the commit, so that nothing of the request was stored.
@@ -77,7 +76,7 @@ class TransactionMiddleware:
         lent: AsyncSession | None = None
         failure: Exception | None = None
         failed_to_commit = has_begun = False
-        # Not the scope: it holds what holds this function, and a cycle is garbage of each request.
+        # Keeping the scope would create a reference cycle per request, which only the collector frees.
         app: Any = scope.get("app")
         method = scope["method"]
 
@@ -86,14 +85,14 @@ class TransactionMiddleware:
             if has_begun:
                 raise RuntimeError(ENDED)
             session = app.state.sessions(execution_options={"read_only": method in SAFE_METHODS})
-            # What the request uses is a copy, which can be ended while this one commits.
+            # The request uses a copy, whose use can be ended while this session commits.
             lent = copy(session)
             return lent
 
         async def send_after_commit(message: Message) -> None:
             nonlocal failure, failed_to_commit, has_begun
             if failure is not None:
-                # Whatever would respond in place of the commit that failed.
+                # Another response must not replace the failed commit.
                 raise failure
             if message["type"] == "http.response.start":
                 if session is not None and lent is not None:
@@ -111,7 +110,7 @@ class TransactionMiddleware:
         try:
             await self.app(scope, receive, send_after_commit)
         except Exception as exc:
-            # After a commit that failed, what comes out here is a consequence of that.
+            # After a failed commit, this exception is a consequence of it.
             failure = failure or exc
         finally:
             if session is not None:
@@ -145,7 +144,7 @@ def layer() -> Middleware:
 
 
 def end_use(session: AsyncSession) -> None:
-    """Let every further use of the session that a request was lent raise an error."""
+    """Make every further use of the session of a request raise an error."""
     session.sync_session = session._proxied = cast(Session, EndedSession())
 
 

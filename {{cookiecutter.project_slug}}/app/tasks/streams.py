@@ -1,4 +1,4 @@
-"""The queue on Redis: a stream of which every message is acknowledged."""
+"""The queue on Redis: a stream whose messages are acknowledged."""
 
 import asyncio
 import json
@@ -26,13 +26,13 @@ GROUP = "workers"
 # Messages that a worker takes at a time, and milliseconds that it waits for the first.
 BATCH = 10
 BLOCK = 1000
-# Seconds. A message that nobody has confirmed to hold for so long is another worker's.
+# Seconds after which a message that its worker has not confirmed is delivered to another one.
 ABANDONED = 30.0
-# Seconds between two questions while Redis is down.
+# Seconds between two attempts while Redis is unavailable.
 PAUSE = 1.0
-# A task that could not be run so many times, or ended its workers, has failed.
+# Deliveries after which a task that cannot be run, or that ends its workers, has failed.
 DELIVERIES = 5
-# Milliseconds. A worker that lives asks every second.
+# Milliseconds without a command until a worker counts as gone. A live one reads every second.
 GONE = 3_600_000
 
 Entry = tuple[bytes, dict[bytes, bytes] | None]
@@ -43,15 +43,17 @@ logger = logging.getLogger(__name__)
 class StreamBroker(AsyncBroker):
     """A stream for tasks that must not be lost.
 
-    A message is in the stream until it is acknowledged. A worker confirms the messages that it
-    works on. What nobody confirms, because a worker is gone, a response was lost or an error came
-    around the task, is delivered again, and after some deliveries the task has failed. An outage
-    of Redis ends no worker. At most `limit` messages wait: then `kick` raises QueueFull.
+    A message stays in the stream until it is acknowledged. A worker confirms the messages that it
+    works on. A message that is not confirmed, because its worker is gone, a reply was lost or an
+    error occurred outside the task, is delivered again; after DELIVERIES deliveries the task has
+    failed. An outage of Redis does not end a worker. `limit`: the most messages that may wait;
+    `kick` raises QueueFull above it. `abandoned`: seconds until an unconfirmed message is delivered
+    to another worker.
     Source: https://redis.io/docs/latest/develop/data-types/streams/
     """
 
-    # In one step: a task has a record if and only if it is in the queue. One that is sent a second
-    # time, because the response to the first was lost, is there once.
+    # A script is atomic: a task has a record if and only if it is in the queue. A task that is sent
+    # again, because the first reply was lost, is queued once.
     KICK = """
         if ARGV[4] == '1' then
             if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end
@@ -63,8 +65,8 @@ class StreamBroker(AsyncBroker):
         return 1
     """
 
-    # A worker that is gone leaves its name. One that holds messages is left alone, or they would
-    # be in nobody's hands.
+    # Removes the names of workers that are gone. A name with pending messages stays, because its
+    # messages would be lost with it.
     FORGET = """
         for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
             local consumer = {}
@@ -95,7 +97,7 @@ class StreamBroker(AsyncBroker):
     def find_task(self, task_name: str) -> AsyncTaskiqDecoratedTask[Any, Any]:
         """Return a task by its name, or raise UnknownTaskError.
 
-        A worker of an older version does not know the newest tasks. It gives them back.
+        During a deployment, an older worker may not know a new task. It returns the message.
         """
         task = super().find_task(task_name)
         if task is None:
@@ -103,7 +105,7 @@ class StreamBroker(AsyncBroker):
         return task
 
     async def kick(self, message: BrokerMessage) -> None:
-        """Send a message, unless it was sent before. Another try of a task always fits in."""
+        """Send a message unless it was sent before. Raise QueueFull, except for a retry."""
         is_first = "tries" not in message.labels
         args: list[bytes | str | int] = [
             message.message,
@@ -118,7 +120,7 @@ class StreamBroker(AsyncBroker):
             raise QueueFull(f"{self.limit} tasks wait (TASK_QUEUE_SIZE)")
 
     async def listen(self) -> AsyncGenerator[StreamMessage, None]:
-        """Yield messages, for ever."""
+        """Yield messages without end."""
         confirming = asyncio.create_task(self.keep_confirming())
         try:
             while True:
@@ -136,30 +138,30 @@ class StreamBroker(AsyncBroker):
             await cancel(confirming)
 
     async def read(self) -> list[Entry]:
-        """Wait for something to do, or for Redis to come back."""
+        """Return messages, or an empty list if there are none or Redis is unavailable."""
         try:
             if not self.is_declared:
                 await self.declare()
             entries = [*await self.read_new(), *await self.take_over()]
         except Exception as error:
-            # Whatever it is, it must not end the worker.
+            # No error may end the worker.
             if not self.is_down:
                 logger.error("the queue is unavailable: %s", explain(error))
-            # It may come back without its memory, and the group with it.
+            # Redis may come back without its data, and so without the group.
             self.is_down, self.is_declared = True, False
             await asyncio.sleep(PAUSE)
             return []
         if self.is_down:
             logger.warning("the queue is available again")
             self.is_down = False
-        # Only now: what an error above kept from being returned must not be confirmed.
+        # Only now: messages that an error above prevented from being returned must not be confirmed.
         self.held.update(entry_id for entry_id, _ in entries)
         return entries
 
     async def declare(self) -> None:
-        """Create the group, and confirm first what this worker held through an outage."""
+        """Create the group, and confirm the messages that this worker held during an outage."""
         try:
-            # From the start: what was sent before the first worker came is not skipped.
+            # From the start of the stream, to include messages sent before the first worker started.
             await self.redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
@@ -168,7 +170,7 @@ class StreamBroker(AsyncBroker):
         await self.forget_script(keys=[STREAM], args=[GROUP, GONE])
         await self.warn_of_eviction()
         if self.is_down:
-            # The other workers need the time to do so, too.
+            # Gives the other workers time to confirm their messages as well.
             self.look_at = monotonic() + self.abandoned
         self.is_declared = True
 
@@ -180,7 +182,7 @@ class StreamBroker(AsyncBroker):
         try:
             memory: dict[str, Any] = await self.redis.info("memory")
         except ResponseError:
-            # A hosted Redis may not allow to ask.
+            # A hosted Redis may reject this command.
             return
         policy = str(memory.get("maxmemory_policy", ""))
         if policy.startswith("allkeys"):
@@ -194,7 +196,7 @@ class StreamBroker(AsyncBroker):
         return [entry for _, entries in streams for entry in entries]
 
     async def take_over(self) -> list[Entry]:
-        """Look, now and then, for messages that nobody works on."""
+        """Return messages that other workers have abandoned. Looks for them at intervals."""
         if monotonic() < self.look_at:
             return []
         self.look_at = monotonic() + self.abandoned / 3
@@ -208,7 +210,7 @@ class StreamBroker(AsyncBroker):
         return [entry for entry in entries if not await self.give_up(*entry)]
 
     async def give_up(self, entry_id: bytes, fields: dict[bytes, bytes] | None) -> bool:
-        """Fail a task for good that was delivered too often, and return whether it was."""
+        """Mark a task as failed if it was delivered too often, and return whether it was."""
         pending = await self.redis.xpending_range(
             STREAM, GROUP, min=entry_id, max=entry_id, count=1
         )
@@ -217,7 +219,7 @@ class StreamBroker(AsyncBroker):
         try:
             message = self.formatter.loads(fields[b"data"])
         except Exception:
-            # The receiver drops what it cannot read.
+            # The receiver drops messages that it cannot read.
             return False
         logger.error(
             "task %s %s could not be run or ended its workers, given up",
@@ -232,7 +234,7 @@ class StreamBroker(AsyncBroker):
         return True
 
     async def keep_confirming(self) -> None:
-        """Confirm, while this worker lives, what it works on."""
+        """Confirm the messages that this worker holds, at intervals."""
         while True:
             await asyncio.sleep(self.abandoned / 3)
             try:
@@ -242,7 +244,7 @@ class StreamBroker(AsyncBroker):
                 logger.warning(message, explain(error))
 
     async def confirm(self) -> None:
-        """Make the time anew after which what this worker holds counts as abandoned."""
+        """Restart the time after which the messages of this worker count as abandoned."""
         if self.held:
             await self.redis.xclaim(
                 STREAM,
@@ -250,12 +252,12 @@ class StreamBroker(AsyncBroker):
                 self.name,
                 min_idle_time=0,
                 message_ids=list(self.held),
-                # Not one delivery more.
+                # Does not count as a delivery.
                 justid=True,
             )
 
     async def acknowledge(self, entry_id: bytes) -> None:
-        """Remove a message, or the stream would grow for ever."""
+        """Acknowledge a message and delete it, because the stream keeps acknowledged messages."""
 
         async def remove() -> None:
             async with self.results.slots, self.redis.pipeline(transaction=True) as pipeline:

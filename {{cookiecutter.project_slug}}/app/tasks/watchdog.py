@@ -1,4 +1,4 @@
-"""Ends a worker in which a task does not end."""
+"""Ends a worker whose task does not end."""
 
 import logging
 import os
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 class Watchdog:
     """Ends the process when a task has not ended `limit` seconds after its start.
 
-    A task is cancelled at its timeout, which does not reach one that blocks the event loop, runs
-    in a thread, or catches the cancellation. It would keep its place in the worker for ever, and
-    a blocked event loop the whole worker. A process that ends is started again, and what it held
-    is run by another one.
+    A task is cancelled at its timeout. That has no effect on a task that blocks the event loop,
+    runs in a thread, or catches the cancellation: it would occupy the worker without end. The
+    ended process is restarted, and another worker runs the messages that it held.
+    `end`: is called with the exit status.
     """
 
     def __init__(self, limit: float, *, end: Callable[[int], object] = os._exit) -> None:
