@@ -185,7 +185,7 @@ def directory_problem(directory: list[str]) -> str | None:
         return (
             "the directory of this name is not empty; choose another name, choose another place"
             " with --output-dir, delete what an interrupted run left there, or change an existing"
-            " project with `cruft update`"
+            " project with `copier update`"
         )
     return None
 

@@ -202,7 +202,7 @@ def test_empty_directories_are_accepted(directory: tuple[str, ...]) -> None:
 def test_other_directories_are_rejected(directory: tuple[str, ...]) -> None:
     [problem] = HOOK.problems(DEFAULTS, list(directory))
     assert "the directory of this name is not empty" in problem
-    assert "cruft update" in problem
+    assert "copier update" in problem
 
 
 json_values = st.recursive(
