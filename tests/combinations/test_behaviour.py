@@ -50,7 +50,9 @@ def test_its_responses_conform_to_its_schema(
         headers = credentials(service, project, answers).items()
         sent = [f"--header={name}:{value}" for name, value in headers]
         url = f"{service.address}/openapi.json"
-        output = run(project, ".venv/bin/st", "run", url, *sent, *CHECKS, *AMOUNT)
+        # A schema cannot say which passwords are easy to guess.
+        excluded = ["--exclude-checks=positive_data_acceptance"] * (answers["jwt"] == "issue")
+        output = run(project, ".venv/bin/st", "run", url, *sent, *CHECKS, *AMOUNT, *excluded)
         paths = service.get("/openapi.json").json()["paths"]
         operations = sum(len(path) for path in paths.values())
         assert f"{operations} selected / {operations} total" in output
