@@ -445,3 +445,9 @@ def test_failures_are_not_remembered(issuer: Issuer) -> None:
     refused, _, user = run(issuer, use, publish, use)
     assert isinstance(refused, InvalidToken)
     assert user.identity == "user"
+
+
+def test_the_reason_says_that_no_key_fits(issuer: Issuer) -> None:
+    issuer.keys = []
+    with pytest.raises(InvalidToken, match="no key of the issuer has its kid and is for HS256"):
+        verify(make_token(), keys=issuer)
