@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -140,7 +141,7 @@ def test_its_requests_work_as_printed(install: Bake, combination: str) -> None:
     if SERVED[combination].get("jwt") == "verify":
         # What the README says for those without a provider.
         with (project / ".env").open("a", encoding="utf-8") as env:
-            env.write(f"JWT_SECRET_KEY={'0' * 64}\n")
+            env.write(f"JWT_SECRET_KEY={token_hex(32)}\n")
     with serving(project) as service:
         paths = service.get("/openapi.json").json()["paths"]
         routes = {

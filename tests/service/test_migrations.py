@@ -123,6 +123,8 @@ def test_two_heads_are_found_and_merged_as_alembic_says(project: Project) -> Non
 def test_the_table_of_the_example_can_be_removed(project: Project) -> None:
     models = project.path / "app/db/models.py"
     models.write_text('"""The tables of this service."""\n', encoding="utf-8")
+    owned = project.path / "app/db/owned_items.py"
+    owned.write_text('"""The tables of this service."""\n', encoding="utf-8")
     assert 'op.drop_table("items")' in project.revise("Remove items")
     project.run("alembic", "downgrade", "base")
     project.run("alembic", "upgrade", "head")
