@@ -354,7 +354,7 @@ def test_the_commands_of_a_generated_readme_change_the_project(
     ]
     found, expected = contents(project), contents(bake(**answers | {"ci": "none"}))
     for name in (f"'{source}'", str(source)):
-        found["README.md"] = found["README.md"].replace(name.encode(), str(ROOT).encode())
+        found["README.md"] = found["README.md"].replace(name.encode(), ADDRESS.encode())
     assert found == expected
 
 
