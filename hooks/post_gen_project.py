@@ -425,8 +425,8 @@ def tag_of(commit: str, common: str) -> str:
 def is_clean(checkout: str, directory: str) -> bool:
     """Return whether the files of a checkout are those of its commit.
 
-    Compares them with the index by size and time, as git does, and looks for files of the template
-    that the index does not have. Source: https://git-scm.com/docs/index-format
+    Compares them with the index by size and time, as git does, and looks for changes that are
+    staged and for files of the template that the index does not have. Source: https://git-scm.com/docs/index-format
     """
     with open(os.path.join(directory, "index"), "rb") as file:
         index = file.read()
@@ -451,6 +451,9 @@ def is_clean(checkout: str, directory: str) -> bool:
             return False
         tracked.add(os.path.normpath(path))
         start += (end - start + 8) // 8 * 8
+    # The tree that git keeps beside the entries is that of the commit, or -1 after `git add`.
+    if index[start : start + 4] != b"TREE" or index[start + 8 : start + 10] in (b"", b"\0-"):
+        return False
     # Not written out, because Cookiecutter renders this file.
     [template] = [name for name in os.listdir(checkout) if name.startswith("{" * 2)]
     for parent, directories, files in os.walk(os.path.join(checkout, template)):

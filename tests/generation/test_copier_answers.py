@@ -118,6 +118,11 @@ def change(checkout: Path) -> None:
     (checkout / TEMPLATE / "app/main.py").write_text("changed", encoding="utf-8")
 
 
+def stage(checkout: Path) -> None:
+    change(checkout)
+    git(checkout, "add", "--all")
+
+
 def touch(checkout: Path) -> None:
     os.utime(checkout / TEMPLATE / "app/main.py", ns=(1, 1))
 
@@ -143,7 +148,7 @@ def cut(checkout: Path) -> None:
     index.write_bytes(index.read_bytes()[:40])
 
 
-@pytest.mark.parametrize("spoil", [change, touch, add, remove, forget, upgrade, cut])
+@pytest.mark.parametrize("spoil", [change, stage, touch, add, remove, forget, upgrade, cut])
 def test_what_is_not_certain_is_not_written(
     checkout: Path,
     spoil: Callable[[Path], None],
