@@ -54,9 +54,10 @@ _is_database = re.compile(r"/?|/\d+")
 
 
 class RedisSettings(CoreSettings):
-    """`REDIS_URL` (none): such as `redis://localhost:6379/0`, a database of this service alone.
+    """The Redis server.
 
-    Without it, what would be there is kept in memory: for one process, and until it ends.
+    `REDIS_URL` (none): a Redis database that only this service uses, such as
+    `redis://localhost:6379/0`. Without it, each process keeps its data in memory, until it ends.
     """
 
     redis_url: SecretStr = SecretStr("")
